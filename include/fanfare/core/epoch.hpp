@@ -1,0 +1,280 @@
+/// \file
+/// Epoch-based reclamation without thread-locals, registration or fences.
+///
+/// After: K. Fraser, "Practical lock-freedom", UCAM-CL-TR-579, 2004, with one difference: a reader does not own a
+/// record, it claims one for the length of one read. The locked instruction that any announcement needs is the claim.
+/// docs/design/memory-orders.md lists every atomic operation with its partner; the numbers are those in the comments.
+#pragma once
+
+#include <fanfare/core/atomics.hpp>
+#include <fanfare/core/errc.hpp>
+#include <fanfare/core/garbage.hpp>
+#include <fanfare/core/memory.hpp>
+#include <fanfare/core/policy.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <array>
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <new>
+#include <utility>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// How deep triggers may nest: a callback that triggers, whose callback triggers, and so on.
+inline constexpr std::size_t max_trigger_depth = 64;
+
+/// Decides when memory that readers may still see can be reused.
+///
+/// A reader pins the domain, looks something up, then names the *scope* that it found and reads only that from there
+/// on. Whoever unlinks something asks for a *stamp*; the memory is free once `oldest_reader(scope)` is larger. So a
+/// reader that stays long holds back the garbage of its own scope and of nothing else.
+///
+/// Thread safety: all members from any thread, concurrently.
+template <Atomics A, Memory M>
+class EpochDomain {
+  struct Record;
+
+ public:
+  /// One read. Ends with the object. Reads may nest and may end in any order.
+  class [[nodiscard]] Guard {
+   public:
+    Guard(Guard&& other) noexcept : record_(std::exchange(other.record_, nullptr)), error_(other.error_) {}
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    Guard& operator=(Guard&&) = delete;
+    ~Guard() {
+      if (record_ == nullptr) return;
+      record_->scope.store(nullptr, std::memory_order_relaxed);
+      record_->owner.store(0, std::memory_order_relaxed);
+      record_->epoch.store(0, std::memory_order_release);  // (5) release; pairs with the scan (4) and the claim (1)
+    }
+
+    /// `errc::ok`, or why nothing is pinned: `nested_too_deep`, `out_of_memory`.
+    [[nodiscard]] errc error() const noexcept { return error_; }
+
+    /// From here on only `scope` is read.
+    void enter(const void* scope) noexcept {
+      record_->scope.store(scope, std::memory_order_release);  // (9) release; pairs with the acquire in (10)
+    }
+    /// From here on a user's code may run. What it calls can tell that it is inside (`inside()`).
+    void enter_callbacks() noexcept {
+      record_->owner.store(A::thread_identity(), std::memory_order_relaxed);  // (11) only ever compared by its writer
+    }
+
+   private:
+    friend class EpochDomain;
+    explicit Guard(Record* record) noexcept : record_(record) {}
+    explicit Guard(errc error) noexcept : error_(error) {}
+
+    Record* record_ = nullptr;
+    errc error_ = errc::ok;
+  };
+
+  explicit EpochDomain(const M& memory) noexcept : memory_(memory) {}
+  EpochDomain(const EpochDomain&) = delete;
+  EpochDomain& operator=(const EpochDomain&) = delete;
+  ~EpochDomain() {
+    for (RecordBlock* block = first_.next.load(std::memory_order_relaxed); block != nullptr;) {
+      RecordBlock* next = block->next.load(std::memory_order_relaxed);
+      block->~RecordBlock();
+      memory_.deallocate(block, sizeof(RecordBlock), alignof(RecordBlock));
+      block = next;
+    }
+  }
+
+  /// Begins a read.
+  /// \progress   lock-free; a memory allocation only where more than 32 reads are under way at once.
+  /// \complexity one locked instruction if the record that the thread's identity hints at is free.
+  [[nodiscard]] Guard pin() noexcept {
+    Record& hinted = first_.records[hint(A::thread_identity())];
+    if (claim(hinted)) return Guard{&hinted};
+    return pin_elsewhere();
+  }
+
+  /// The stamp of what has just been unlinked: readers that begin from now on cannot see it.
+  [[nodiscard]] std::uint64_t advance() noexcept {
+    return epoch_.fetch_add(1, std::memory_order_release);  // (6) release; pairs with the acquire in (7)
+  }
+
+  /// Where one owner keeps what it unlinked; guarded by the owner's lock.
+  using Queue = detail::GarbageQueue;
+
+  /// Keeps what was unlinked until nobody reads it.
+  void retire(Queue& queue, detail::Garbage& garbage, const void* scope, std::uint64_t stamp) noexcept {
+    queue.push(garbage, scope, stamp);
+  }
+  /// Moves what nobody can read any more to `out`; every item of the queue has this scope.
+  void collect(Queue& queue, const void* scope, detail::GarbageQueue& out) noexcept {
+    const std::uint64_t oldest = oldest_reader(scope);
+    queue.take_front([&](const detail::Garbage& garbage) { return garbage.stamp() < oldest; }, out);
+    queue.postpone();
+  }
+  /// The same for a queue whose items have scopes of their own.
+  void collect_each(Queue& queue, detail::GarbageQueue& out) noexcept {
+    queue.take([&](const detail::Garbage& garbage) { return garbage.stamp() < oldest_reader(garbage.scope()); }, out);
+    queue.postpone();
+  }
+  /// The same after `await(scope, stamp)`, without looking at the readers again.
+  void collect_awaited(Queue& queue, std::uint64_t stamp, detail::GarbageQueue& out) noexcept {
+    queue.take_front([&](const detail::Garbage& garbage) { return garbage.stamp() <= stamp; }, out);
+  }
+  /// Frees all. \pre nobody reads.
+  template <Memory AnyMemory>
+  void destroy_all(Queue& queue, AnyMemory& memory) noexcept {
+    queue.destroy_all(memory);
+  }
+  [[nodiscard]] std::size_t bytes(const Queue& queue) const noexcept { return queue.bytes(); }
+  /// What is retired and in no owner's queue.
+  [[nodiscard]] std::size_t unqueued_bytes() const noexcept { return 0; }
+  /// Whether enough has gathered to be worth a look at all readers.
+  [[nodiscard]] bool due(const Queue& queue) const noexcept { return queue.due(); }
+
+  /// The epoch of the oldest read that looks something up or is in `scope`; `none` if there is no such read.
+  [[nodiscard]] std::uint64_t oldest_reader(const void* scope) const noexcept {
+    std::uint64_t oldest = none;
+    for_each([&](const Record& record) {
+      if (const std::uint64_t epoch = blocks(record, scope); epoch != 0 && epoch < oldest) oldest = epoch;
+    });
+    return oldest;
+  }
+  static constexpr std::uint64_t none = std::numeric_limits<std::uint64_t>::max();
+
+  /// The scope of garbage that is reached only while looking up.
+  [[nodiscard]] const void* lookups() const noexcept { return this; }
+
+  /// Whether the calling thread is inside a callback of this domain.
+  [[nodiscard]] bool inside() const noexcept { return depth() != 0; }
+
+  /// Returns when nobody who could have seen what was unlinked at `stamp` in `scope` is still reading.
+  /// \pre !inside()
+  void await(const void* scope, std::uint64_t stamp) const noexcept {
+    for_each([&](const Record& record) {
+      A::await([&] {
+        const std::uint64_t epoch = blocks(record, scope);
+        return epoch == 0 || epoch > stamp;
+      });
+    });
+  }
+
+  /// Returns when no read that began before now is under way. \pre !inside()
+  void await_all() noexcept {
+    const std::uint64_t stamp = advance();
+    for_each([&](const Record& record) {
+      A::await([&] {
+        const std::uint64_t epoch = record.epoch.load(std::memory_order_seq_cst);  // (4)
+        return epoch == 0 || epoch > stamp;
+      });
+    });
+  }
+
+  /// How many times `advance` was called since the oldest running read began; 0 if none runs.
+  [[nodiscard]] std::uint64_t oldest_reader_age() const noexcept {
+    std::uint64_t oldest = none;
+    for_each([&](const Record& record) {
+      const std::uint64_t epoch = record.epoch.load(std::memory_order_seq_cst);  // (4)
+      if (epoch != 0 && epoch < oldest) oldest = epoch;
+    });
+    return oldest == none ? 0 : epoch_.load(std::memory_order_relaxed) - oldest;
+  }
+
+ private:
+  template <class T>
+  using atomic = typename A::template atomic<T>;
+
+  struct alignas(64) Record {
+    atomic<std::uint64_t> epoch{0};      // 0: free
+    atomic<std::uintptr_t> owner{0};     // the thread, while it may run callbacks
+    atomic<const void*> scope{nullptr};  // nullptr: still looking up
+  };
+
+  static constexpr std::size_t records_per_block = 32;
+  struct RecordBlock {
+    std::array<Record, records_per_block> records;
+    atomic<RecordBlock*> next{nullptr};
+  };
+
+  static std::size_t hint(std::uintptr_t thread) noexcept {
+    return static_cast<std::size_t>((static_cast<std::uint64_t>(thread) * 0x9e3779b97f4a7c15U) >> 59U);
+  }
+  static_assert(records_per_block == 32, "hint() takes 5 bits");
+
+  bool claim(Record& record) noexcept {
+    // (7) acquire; pairs with the release in (6): an epoch read here is not newer than what is then seen.
+    const std::uint64_t now = epoch_.load(std::memory_order_acquire);
+    std::uint64_t free = 0;
+    // (1) seq_cst: either the scan (4) sees this claim, or the loads (2) that follow see what was unlinked (3).
+    return record.epoch.compare_exchange_strong(free, now, std::memory_order_seq_cst, std::memory_order_relaxed);
+  }
+
+  FANFARE_NOINLINE Guard pin_elsewhere() noexcept {
+    if (depth() >= max_trigger_depth) return Guard{errc::nested_too_deep};
+    const std::size_t start = hint(A::thread_identity());
+    for (RecordBlock* block = &first_;;) {
+      for (std::size_t i = 0; i < records_per_block; ++i) {
+        Record& record = block->records[(start + i) % records_per_block];
+        if (record.epoch.load(std::memory_order_relaxed) == 0 && claim(record)) return Guard{&record};
+      }
+      RecordBlock* next = block->next.load(std::memory_order_seq_cst);  // (12) seq_cst; pairs with (13)
+      if (next == nullptr && (next = append(*block)) == nullptr) return Guard{errc::out_of_memory};
+      block = next;
+    }
+  }
+
+  RecordBlock* append(RecordBlock& last) noexcept {
+    void* memory = memory_.allocate(sizeof(RecordBlock), alignof(RecordBlock));
+    if (memory == nullptr) return nullptr;
+    auto* block = ::new (memory) RecordBlock;
+    RecordBlock* expected = nullptr;
+    // (13) seq_cst; pairs with (12). In the order of (1) to (4): a scan that does not see a block comes before its
+    // linking, and so before every load by a reader in it.
+    if (last.next.compare_exchange_strong(expected, block, std::memory_order_seq_cst, std::memory_order_seq_cst)) {
+      return block;
+    }
+    block->~RecordBlock();
+    memory_.deallocate(memory, sizeof(RecordBlock), alignof(RecordBlock));
+    return expected;
+  }
+
+  /// The record's epoch if its reader may see `scope`, else 0.
+  [[nodiscard]] std::uint64_t blocks(const Record& record, const void* scope) const noexcept {
+    const std::uint64_t epoch = record.epoch.load(std::memory_order_seq_cst);  // (4) seq_cst; see (1)
+    if (epoch == 0) return 0;
+    // (10) acquire; pairs with the release in (9). Never older than the claim: (5) cleared it before, and (4) saw the
+    // claim. If it is of a later claim, the one seen in (4) is over.
+    const void* reading = record.scope.load(std::memory_order_acquire);
+    return reading == nullptr || reading == scope ? epoch : 0;
+  }
+
+  /// How many reads the calling thread has under way that may run callbacks.
+  [[nodiscard]] std::size_t depth() const noexcept {
+    const std::uintptr_t me = A::thread_identity();
+    std::size_t mine = 0;
+    for_each([&](const Record& record) { mine += record.owner.load(std::memory_order_relaxed) == me ? 1U : 0U; });
+    return mine;
+  }
+
+  template <class F>
+  void for_each(F f) const noexcept {
+    for (const RecordBlock* block = &first_; block != nullptr;
+         block = block->next.load(std::memory_order_seq_cst)) {  // (12)
+      for (const Record& record : block->records) f(record);
+    }
+  }
+
+  alignas(64) atomic<std::uint64_t> epoch_{1};
+  RecordBlock first_;
+  [[no_unique_address]] M memory_;
+};
+
+/// Policy: epoch-based reclamation. The default of `MultiThreaded`.
+struct EpochReclaimer {
+  static constexpr PolicyKind policy_kind = PolicyKind::reclaimer;
+  template <class A, class M>
+  using domain = EpochDomain<A, M>;
+};
+
+FANFARE_NAMESPACE_END
