@@ -1,0 +1,261 @@
+/// \file
+/// One event as it travels through queues: immutable, shared, encoded once.
+#pragma once
+
+#include <fanfare/core/atomics.hpp>
+#include <fanfare/core/errc.hpp>
+#include <fanfare/core/memory.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <array>
+#include <atomic>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <span>
+#include <string_view>
+#include <utility>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// The place of an event in the one order that an ordered channel has. Empty on all other channels.
+///
+/// `epoch` tells one life of a channel from the next: numbers of different epochs do not compare.
+struct EventId {
+  std::uint64_t epoch = 0;
+  std::uint64_t number = 0;
+
+  [[nodiscard]] explicit operator bool() const noexcept { return number != 0; }
+  friend bool operator==(const EventId&, const EventId&) = default;
+  friend std::partial_ordering operator<=>(const EventId& a, const EventId& b) noexcept {
+    if (a.epoch != b.epoch) return std::partial_ordering::unordered;
+    return a.number <=> b.number;
+  }
+};
+
+class Message;
+
+/// Shares a message. Copies may be made, moved and dropped on any thread.
+class MessagePtr {
+ public:
+  MessagePtr() = default;
+  MessagePtr(const MessagePtr& other) noexcept;
+  MessagePtr(MessagePtr&& other) noexcept : message_(std::exchange(other.message_, nullptr)) {}
+  MessagePtr& operator=(MessagePtr other) noexcept {
+    std::swap(message_, other.message_);
+    return *this;
+  }
+  ~MessagePtr();
+
+  /// Takes over one reference that the caller owns.
+  [[nodiscard]] static MessagePtr adopt(const Message* message) noexcept {
+    MessagePtr pointer;
+    pointer.message_ = message;
+    return pointer;
+  }
+  /// Adds a reference to a message that somebody else keeps alive meanwhile.
+  [[nodiscard]] static MessagePtr share(const Message& message) noexcept;
+  /// Gives up the reference without dropping it.
+  [[nodiscard]] const Message* release() noexcept { return std::exchange(message_, nullptr); }
+
+  [[nodiscard]] const Message* get() const noexcept { return message_; }
+  const Message& operator*() const noexcept { return *message_; }
+  const Message* operator->() const noexcept { return message_; }
+  explicit operator bool() const noexcept { return message_ != nullptr; }
+
+ private:
+  const Message* message_ = nullptr;
+};
+
+/// Where an event comes from, and where it must not go back to.
+struct MessageOrigin {
+  std::string_view user_id{};
+  std::string_view socket_id{};
+  std::string_view except_socket{};
+};
+
+/// What a message is made of; everything but the frame is copied into it.
+struct MessageParts {
+  std::string_view channel;
+  std::string_view name;
+  std::string_view data;
+  const MessageOrigin* origin = nullptr;  ///< null: all empty
+
+  [[nodiscard]] std::string_view user_id() const noexcept {
+    return origin == nullptr ? std::string_view{} : origin->user_id;
+  }
+  [[nodiscard]] std::string_view socket_id() const noexcept {
+    return origin == nullptr ? std::string_view{} : origin->socket_id;
+  }
+  [[nodiscard]] std::string_view except_socket() const noexcept {
+    return origin == nullptr ? std::string_view{} : origin->except_socket;
+  }
+};
+
+/// One event, with all its bytes in its own allocation. Never changes once it is shared.
+///
+/// Thread safety: any thread may read it while it holds a `MessagePtr`.
+class Message {
+ public:
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+
+  [[nodiscard]] std::string_view channel() const noexcept { return part(0); }
+  [[nodiscard]] std::string_view name() const noexcept { return part(1); }
+  [[nodiscard]] std::string_view data() const noexcept { return part(2); }
+  /// Who sent it, if a client did and is known.
+  [[nodiscard]] std::string_view user_id() const noexcept { return part(3); }
+  /// The connection that sent it, if a client did.
+  [[nodiscard]] std::string_view socket_id() const noexcept { return part(4); }
+  /// The connection that must not receive it.
+  [[nodiscard]] std::string_view except_socket() const noexcept { return part(5); }
+  [[nodiscard]] EventId id() const noexcept { return id_; }
+
+  /// What the registry's encoder made of it; empty if no subscriber wanted it encoded.
+  [[nodiscard]] std::span<const std::byte> frame() const noexcept {
+    return {reinterpret_cast<const std::byte*>(bytes_) + end(part_count - 1), frame_size_};
+  }
+
+ protected:
+  static constexpr std::size_t part_count = 6;
+
+  Message(const MessageParts& from, char* bytes) noexcept : bytes_(bytes) {
+    const std::array<std::string_view, part_count> views{from.channel,   from.name,        from.data,
+                                                         from.user_id(), from.socket_id(), from.except_socket()};
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < part_count; ++i) {
+      if (!views[i].empty()) std::memcpy(bytes + at, views[i].data(), views[i].size());
+      ends_[i] = at += views[i].size();
+    }
+  }
+  virtual ~Message() = default;
+
+  /// Where the frame goes while the message is not shared yet.
+  [[nodiscard]] std::byte* frame_space() noexcept { return reinterpret_cast<std::byte*>(bytes_) + end(part_count - 1); }
+  void set_frame_size(std::size_t bytes) noexcept { frame_size_ = bytes; }
+  void set_id(EventId id) noexcept { id_ = id; }
+
+ private:
+  friend class MessagePtr;
+  virtual void retain() const noexcept = 0;
+  virtual void release() const noexcept = 0;
+
+  [[nodiscard]] std::size_t end(std::size_t i) const noexcept { return ends_[i]; }
+  [[nodiscard]] std::string_view part(std::size_t i) const noexcept {
+    const std::size_t begin = i == 0 ? 0 : ends_[i - 1];
+    return {bytes_ + begin, ends_[i] - begin};
+  }
+
+  char* bytes_;
+  std::array<std::size_t, part_count> ends_;
+  std::size_t frame_size_ = 0;
+  EventId id_;
+};
+
+inline MessagePtr::MessagePtr(const MessagePtr& other) noexcept : message_(other.message_) {
+  if (message_ != nullptr) message_->retain();
+}
+inline MessagePtr MessagePtr::share(const Message& message) noexcept {
+  message.retain();
+  return adopt(&message);
+}
+inline MessagePtr::~MessagePtr() {
+  if (message_ != nullptr) message_->release();
+}
+
+/// Turns an event into the bytes that wire subscribers send: given to a registry once, called at most once per
+/// trigger and channel, by the triggering thread, without a lock.
+class Encoder {
+ public:
+  /// An upper bound of the frame's size.
+  [[nodiscard]] virtual std::size_t bound(const MessageParts& event) const noexcept = 0;
+  /// Writes the frame.
+  /// \param out       exactly as many bytes as `bound(event)` returned.
+  /// \param written   receives how many were used.
+  /// \returns         `errc::ok`, or why nobody gets the event (`errc::not_utf8`).
+  [[nodiscard]] virtual errc encode(const MessageParts& event, std::span<std::byte> out,
+                                    std::size_t& written) const noexcept = 0;
+
+ protected:
+  ~Encoder() = default;
+};
+
+namespace detail {
+
+/// A message with the count and the memory of one registry's policies.
+template <Atomics A, Memory M>
+class MessageBlock final : public Message {
+ public:
+  /// Makes a message with one reference.
+  /// \param wire      whether the frame is wanted; it stays empty where there is no encoder.
+  /// \returns         null, with the reason in `error`.
+  [[nodiscard]] static MessageBlock* make(const MessageParts& parts, bool wire, const Encoder* encoder, M memory,
+                                          errc& error) noexcept {
+    if (!wire) encoder = nullptr;
+    const std::size_t frame = encoder == nullptr ? 0 : encoder->bound(parts);
+    const std::size_t bytes = sizeof(MessageBlock) + parts.channel.size() + parts.name.size() + parts.data.size() +
+                              parts.user_id().size() + parts.socket_id().size() + parts.except_socket().size() + frame;
+    void* const address = memory.allocate(bytes, alignof(MessageBlock));
+    if (address == nullptr) {
+      error = errc::out_of_memory;
+      return nullptr;
+    }
+    auto* message = ::new (address) MessageBlock{parts, memory, bytes, wire};
+    if (encoder != nullptr) {
+      std::size_t written = 0;
+      error = encoder->encode(parts, {message->frame_space(), frame}, written);
+      if (error != errc::ok) {
+        message->release();
+        return nullptr;
+      }
+      FANFARE_ASSERT(written <= frame, "an encoder wrote more than its bound");
+      message->set_frame_size(written);
+    }
+    return message;
+  }
+
+  using Message::set_id;
+
+  /// Whether it went through the encoder, or there was none.
+  [[nodiscard]] bool encoded() const noexcept { return encoded_; }
+
+  void retain() const noexcept override {
+    count_.fetch_add(1, std::memory_order_relaxed);  // (14) the caller's own reference keeps it alive
+  }
+  void release() const noexcept override {
+    // (15) acq_rel; pairs with itself: all uses by other threads happen before the last reference frees it.
+    if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) free();
+  }
+
+ private:
+  MessageBlock(const MessageParts& parts, const M& memory, std::size_t bytes, bool encoded) noexcept
+      : Message(parts, reinterpret_cast<char*>(this + 1)), memory_(memory), encoded_(encoded), allocated_(bytes) {}
+  ~MessageBlock() override = default;
+
+  void free() const noexcept {
+    auto* self = const_cast<MessageBlock*>(this);
+    M memory = memory_;
+    const std::size_t bytes = allocated_;
+    self->~MessageBlock();
+    memory.deallocate(self, bytes, alignof(MessageBlock));
+  }
+
+  mutable typename A::template atomic<std::uint32_t> count_{1};
+  [[no_unique_address]] M memory_;
+  const bool encoded_;
+  const std::size_t allocated_;
+};
+
+}  // namespace detail
+
+FANFARE_NAMESPACE_END
+
+template <>
+struct std::hash<fanfare::EventId> {
+  std::size_t operator()(const fanfare::EventId& id) const noexcept {
+    return std::hash<std::uint64_t>{}(id.epoch * 0x9e3779b97f4a7c15U ^ id.number);
+  }
+};

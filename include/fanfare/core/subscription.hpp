@@ -1,0 +1,460 @@
+/// \file
+/// Being subscribed: by callbacks (`Subscription`) or by polling (`PolledSubscription`).
+#pragma once
+
+#include <fanfare/core/errc.hpp>
+#include <fanfare/core/event.hpp>
+#include <fanfare/core/garbage.hpp>
+#include <fanfare/core/inbox.hpp>
+#include <fanfare/core/trigger.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// Names one binding of a subscription, or says why there is none.
+class BindingId {
+ public:
+  constexpr BindingId() = default;
+  [[nodiscard]] constexpr explicit operator bool() const noexcept { return value_ != 0; }
+  [[nodiscard]] constexpr errc error() const noexcept { return error_; }
+  friend constexpr bool operator==(const BindingId&, const BindingId&) = default;
+
+  /// \private
+  [[nodiscard]] static constexpr BindingId of(std::uint64_t value) noexcept { return {value, errc::ok}; }
+  /// \private
+  [[nodiscard]] static constexpr BindingId failed(errc error) noexcept { return {0, error}; }
+  /// \private
+  [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }
+
+ private:
+  constexpr BindingId(std::uint64_t value, errc error) noexcept : value_(value), error_(error) {}
+
+  std::uint64_t value_ = 0;
+  errc error_ = errc::closed;
+};
+
+namespace detail {
+
+/// A slot's function: its context is the callable, or holds the callable's bytes.
+using CallbackFunction = void (*)(void* context, const Event& event);
+
+/// One callable bound to one event, or to all.
+class Binding : public Garbage {
+ public:
+  Binding(CallbackFunction function_, void* context_) noexcept : function(function_), context(context_) {}
+
+  const CallbackFunction function;
+  void* const context;
+
+  // Under the channel's lock:
+  Binding* next = nullptr;     ///< in the subscription
+  void* node = nullptr;        ///< the event's node; null: all events
+  std::uint64_t id = 0;        ///< within the subscription
+  std::uint64_t sequence = 0;  ///< in the subscriber list; 0: not entered yet
+  std::size_t position = 0;    ///< a hint
+
+ protected:
+  ~Binding() = default;
+};
+
+template <class F>
+inline constexpr bool fits_in_slot = sizeof(F) <= sizeof(void*) && std::is_trivially_copyable_v<F> &&
+                                     std::is_trivially_destructible_v<F> && std::invocable<const F&, const Event&>;
+
+/// A callable that lives in the slot.
+template <class F>
+class InlineBinding final : public Binding {
+ public:
+  explicit InlineBinding(const F& callable) noexcept : Binding(&call, pack(callable)) {}
+
+  Block destroy() noexcept override {
+    this->~InlineBinding();
+    return {this, sizeof(InlineBinding), alignof(InlineBinding)};
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(InlineBinding); }
+
+ private:
+  ~InlineBinding() = default;
+
+  static void* pack(const F& callable) noexcept {
+    void* context = nullptr;
+    std::memcpy(&context, &callable, sizeof callable);
+    return context;
+  }
+  static void call(void* context, const Event& event) {
+    // Trivially copyable: the bytes are the object.
+    alignas(F) std::byte bytes[sizeof(F)];
+    std::memcpy(bytes, &context, sizeof(F));
+    static_cast<void>((*std::launder(reinterpret_cast<const F*>(bytes)))(event));
+  }
+};
+
+/// A callable of any other kind.
+template <class F>
+class OwningBinding final : public Binding {
+ public:
+  template <class From>
+  explicit OwningBinding(From&& callable) : Binding(&call, &callable_), callable_(std::forward<From>(callable)) {}
+
+  Block destroy() noexcept override {
+    this->~OwningBinding();
+    return {this, sizeof(OwningBinding), alignof(OwningBinding)};
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(OwningBinding); }
+
+ private:
+  ~OwningBinding() = default;
+
+  static void call(void* context, const Event& event) { static_cast<void>((*static_cast<F*>(context))(event)); }
+
+  F callable_;
+};
+
+/// Calls `f` as long as the owner lives.
+template <class T, class F>
+class OwnedCallable {
+ public:
+  template <class From>
+  OwnedCallable(std::weak_ptr<T> owner, From&& f) : owner_(std::move(owner)), f_(std::forward<From>(f)) {}
+
+  void operator()(const Event& event) {
+    if (const std::shared_ptr<T> owner = owner_.lock()) {
+      if constexpr (std::invocable<F&, T&, const Event&>) {
+        static_cast<void>(f_(*owner, event));
+      } else {
+        static_cast<void>(f_(event));
+      }
+    }
+  }
+
+ private:
+  std::weak_ptr<T> owner_;
+  F f_;
+};
+
+class ChannelFace;
+
+/// What a channel knows of one subscription.
+class SubscriptionState : public Garbage {
+ public:
+  SubscriptionState(ChannelFace& channel_, std::uint64_t id_) noexcept : channel(&channel_), id(id_) {}
+
+  ChannelFace* const channel;
+  const std::uint64_t id;
+
+  // Under the channel's lock:
+  Binding* first = nullptr;
+  Binding* last = nullptr;
+  std::uint64_t last_binding = 0;
+  std::uint64_t queue_sequence = 0;  ///< of its sink in the list of queues; 0: none
+  std::size_t queue_position = 0;
+  bool entered = false;
+
+  Block destroy() noexcept override {
+    this->SubscriptionState::~SubscriptionState();
+    return {this, sizeof(SubscriptionState), alignof(SubscriptionState)};
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(SubscriptionState); }
+};
+
+/// A subscription that is read by polling.
+class PolledState : public SubscriptionState {
+ public:
+  using SubscriptionState::SubscriptionState;
+
+  PolledQueue* queue = nullptr;
+
+  // The polling thread's:
+  bool polling = false;
+  bool abandoned = false;  ///< reset from inside a poll, which then frees it
+};
+
+/// Whether those who leave wait until none of their callbacks runs.
+enum class Leave : bool { at_once, waiting };
+
+/// A channel as objects see it that do not know its registry's policies. Called rarely: on control paths, and once per
+/// trigger through a handle.
+class ChannelFace {
+ public:
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  [[nodiscard]] virtual bool closed() const noexcept = 0;
+  [[nodiscard]] virtual std::size_t subscribers() const noexcept = 0;
+
+  [[nodiscard]] virtual void* allocate(std::size_t bytes, std::size_t alignment) noexcept = 0;
+  virtual void deallocate(Block block) noexcept = 0;
+
+  /// \param all   to all events; the name is not looked at.
+  /// Takes the binding over unless there is an error.
+  [[nodiscard]] virtual errc bind(SubscriptionState& state, std::string_view event, bool all, Binding& binding,
+                                  std::uint64_t& id) noexcept = 0;
+  virtual bool unbind(SubscriptionState& state, std::uint64_t id) noexcept = 0;
+  virtual std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept = 0;
+  /// Ends the subscription and frees its state.
+  virtual void leave(SubscriptionState& state, Leave how) noexcept = 0;
+  /// Ends it, but its queue is still being read: `free_left` frees it.
+  virtual void leave_queue(PolledState& state) noexcept = 0;
+  virtual void free_left(PolledState& state) noexcept = 0;
+
+  virtual TriggerResult trigger(std::string_view event, Data data, const TriggerOptions* options) = 0;
+
+  virtual void add_handle() noexcept = 0;
+  virtual void drop_handle() noexcept = 0;
+
+ protected:
+  ~ChannelFace() = default;
+};
+
+}  // namespace detail
+
+/// One subscriber of one channel, in this process: a set of callables bound to events.
+///
+/// Callables run inside `trigger`, on the triggering thread, on as many threads at once as trigger. Those bound to the
+/// event's name are called first, in the order in which they entered the channel, then those bound to all events.
+///
+/// \ownership owns its bindings. When the destructor, `reset` or `unbind` returns outside of any callback of the
+///            registry, no callable of it runs or will run, and the callables are destroyed: the leaver waits for
+///            triggers of this channel that are under way, a trigger never waits. From inside a callback they do not
+///            wait (two that destroyed each other would wait for ever): calls on other threads may still be running, or
+///            be just about to begin; the callables are destroyed later.
+/// Thread safety: `bind`, `bind_all`, `unbind`, `channel`, `id`, `error` from any thread; the rest like an `int`.
+class Subscription {
+ public:
+  Subscription() = default;
+  Subscription(Subscription&& other) noexcept
+      : state_(std::exchange(other.state_, nullptr)), error_(std::exchange(other.error_, errc::closed)) {}
+  Subscription& operator=(Subscription&& other) noexcept {
+    if (this != &other) {
+      reset();
+      state_ = std::exchange(other.state_, nullptr);
+      error_ = std::exchange(other.error_, errc::closed);
+    }
+    return *this;
+  }
+  ~Subscription() { reset(); }
+
+  /// Calls `f` with every later event of that name.
+  /// \returns    the binding, or why there is none: `empty_name`, `event_too_long`, `closed`, `out_of_memory`.
+  /// \throws     what copying or moving `f` throws.
+  /// \progress   locks the channel. \complexity amortised O(1).
+  template <class F>
+  BindingId bind(std::string_view event, F&& f) {
+    return add(event, false, std::forward<F>(f));
+  }
+
+  /// The same while `owner` lives: each call holds a `shared_ptr` to it. `f` is called with the owner too if it can be.
+  template <class T, class F>
+  BindingId bind(std::string_view event, std::weak_ptr<T> owner, F&& f) {
+    static_assert(std::invocable<std::decay_t<F>&, const Event&> || std::invocable<std::decay_t<F>&, T&, const Event&>,
+                  "fanfare: a callback must be callable with (const fanfare::Event&) or (T&, const fanfare::Event&)");
+    return add(event, false, detail::OwnedCallable<T, std::decay_t<F>>{std::move(owner), std::forward<F>(f)});
+  }
+
+  /// Calls `f` with every later event. \returns, \throws, \progress, \complexity as `bind`.
+  template <class F>
+  BindingId bind_all(F&& f) {
+    return add({}, true, std::forward<F>(f));
+  }
+
+  /// Ends one binding; waits as the class comment says.
+  /// \returns    whether there was one. \progress locks the channel. \complexity O(bindings of this subscription).
+  bool unbind(BindingId binding) {
+    return state_ != nullptr && binding && state_->channel->unbind(*state_, binding.value());
+  }
+
+  /// Ends all bindings to this name; likewise. \returns how many there were.
+  std::size_t unbind(std::string_view event) { return state_ == nullptr ? 0 : state_->channel->unbind(*state_, event); }
+
+  /// Unsubscribes, and waits as the class comment says.
+  /// \progress   locks the channel, then its stripe. \complexity O(bindings).
+  void reset() noexcept { leave(detail::Leave::waiting); }
+
+  /// Unsubscribes and never waits: what the class comment says of callbacks holds everywhere.
+  void detach() noexcept { leave(detail::Leave::at_once); }
+
+  /// `ok`; or why `subscribe` failed; or `closed` after a move, a `reset`, or the registry's end.
+  [[nodiscard]] errc error() const noexcept {
+    if (state_ == nullptr) return error_;
+    return state_->channel->closed() ? errc::closed : errc::ok;
+  }
+  [[nodiscard]] explicit operator bool() const noexcept { return error() == errc::ok; }
+
+  /// The channel's name; empty where there is no subscription.
+  [[nodiscard]] std::string_view channel() const noexcept {
+    return state_ == nullptr ? std::string_view{} : state_->channel->name();
+  }
+  [[nodiscard]] SubscriptionId id() const noexcept {
+    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id};
+  }
+
+  /// \private
+  explicit Subscription(errc error) noexcept : error_(error) {}
+  /// \private
+  explicit Subscription(detail::SubscriptionState& state) noexcept : state_(&state), error_(errc::closed) {}
+  /// \private
+  [[nodiscard]] detail::SubscriptionState* state() const noexcept { return state_; }
+  /// \private
+  [[nodiscard]] detail::SubscriptionState* release() noexcept { return std::exchange(state_, nullptr); }
+
+ private:
+  template <class F>
+  BindingId add(std::string_view event, bool all, F&& f) {
+    using Callable = std::decay_t<F>;
+    static_assert(EventCallback<Callable>, "fanfare: a callback must be callable with (const fanfare::Event&)");
+    using Binding = std::conditional_t<detail::fits_in_slot<Callable>, detail::InlineBinding<Callable>,
+                                       detail::OwningBinding<Callable>>;
+    if (state_ == nullptr) return BindingId::failed(error_);
+    detail::ChannelFace& channel = *state_->channel;
+    void* const memory = channel.allocate(sizeof(Binding), alignof(Binding));
+    if (memory == nullptr) return BindingId::failed(errc::out_of_memory);
+    ReturnOnThrow unused{channel, {memory, sizeof(Binding), alignof(Binding)}};
+    auto* binding = ::new (memory) Binding(std::forward<F>(f));
+    unused.block.address = nullptr;
+    std::uint64_t id = 0;
+    if (const errc error = channel.bind(*state_, event, all, *binding, id); error != errc::ok) {
+      channel.deallocate(binding->destroy());
+      return BindingId::failed(error);
+    }
+    return BindingId::of(id);
+  }
+
+  struct ReturnOnThrow {
+    detail::ChannelFace& channel;
+    detail::Block block;
+    ~ReturnOnThrow() {
+      if (block.address != nullptr) channel.deallocate(block);
+    }
+  };
+
+  void leave(detail::Leave how) noexcept {
+    error_ = errc::closed;
+    if (detail::SubscriptionState* state = std::exchange(state_, nullptr)) state->channel->leave(*state, how);
+  }
+
+  detail::SubscriptionState* state_ = nullptr;
+  errc error_ = errc::closed;
+};
+
+/// A subscriber that reads its events when it likes: a game's first choice, handled in its own tick.
+///
+/// Any number of threads trigger into it; nothing of the user's runs on their threads.
+///
+/// \ownership owns the queue and the messages in it.
+/// Thread safety: one thread polls at a time; `size`, `dropped`, `capacity`, `channel`, `id`, `error` from any thread;
+/// the rest like an `int`.
+class PolledSubscription {
+ public:
+  PolledSubscription() = default;
+  PolledSubscription(PolledSubscription&& other) noexcept
+      : state_(std::exchange(other.state_, nullptr)), error_(std::exchange(other.error_, errc::closed)) {}
+  PolledSubscription& operator=(PolledSubscription&& other) noexcept {
+    if (this != &other) {
+      reset();
+      state_ = std::exchange(other.state_, nullptr);
+      error_ = std::exchange(other.error_, errc::closed);
+    }
+    return *this;
+  }
+  ~PolledSubscription() { reset(); }
+
+  /// Calls `f(const Event&)` for what was in the queue when it began, oldest first, but for at most `most` events.
+  ///
+  /// `f` may trigger, subscribe, and reset this subscription; it may not poll it.
+  /// \returns    how many events were handled.
+  /// \throws     what `f` throws; that event is gone, those behind it stay.
+  /// \progress   never waits. \complexity O(events).
+  template <class F>
+  std::size_t poll(F&& f, std::size_t most = std::numeric_limits<std::size_t>::max()) {
+    static_assert(EventCallback<std::remove_reference_t<F>>,
+                  "fanfare: a callback must be callable with (const fanfare::Event&)");
+    if (state_ == nullptr) return 0;
+    Polling polling{*state_};
+    const std::uint64_t end = state_->queue->end();
+    std::size_t handled = 0;
+    while (handled < most && !polling.state.abandoned) {
+      const MessagePtr message = polling.state.queue->pop(end);
+      if (!message) break;
+      ++handled;
+      static_cast<void>(f(Event{*message}));
+    }
+    return handled;
+  }
+
+  /// How many events wait; a moment's view.
+  [[nodiscard]] std::size_t size() const noexcept { return state_ == nullptr ? 0 : state_->queue->size(); }
+  /// How many events the queue had no room for.
+  [[nodiscard]] std::uint64_t dropped() const noexcept { return state_ == nullptr ? 0 : state_->queue->dropped(); }
+  /// How many it can hold.
+  [[nodiscard]] std::size_t capacity() const noexcept { return state_ == nullptr ? 0 : state_->queue->capacity(); }
+
+  /// Unsubscribes; what is still in the queue is dropped. Outside of any callback it waits, as `Subscription::reset` does,
+  /// for triggers of this channel that are under way, and so for their callbacks.
+  void reset() noexcept { leave(detail::Leave::waiting); }
+  /// Unsubscribes and never waits for a trigger that is just pushing.
+  void detach() noexcept { leave(detail::Leave::at_once); }
+
+  /// As `Subscription::error`. What is in the queue can be polled after the registry's end.
+  [[nodiscard]] errc error() const noexcept {
+    if (state_ == nullptr) return error_;
+    return state_->channel->closed() ? errc::closed : errc::ok;
+  }
+  [[nodiscard]] explicit operator bool() const noexcept { return error() == errc::ok; }
+  [[nodiscard]] std::string_view channel() const noexcept {
+    return state_ == nullptr ? std::string_view{} : state_->channel->name();
+  }
+  [[nodiscard]] SubscriptionId id() const noexcept {
+    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id};
+  }
+
+  /// \private
+  explicit PolledSubscription(errc error) noexcept : error_(error) {}
+  /// \private
+  explicit PolledSubscription(detail::PolledState& state) noexcept : state_(&state) {}
+
+ private:
+  struct Polling {
+    explicit Polling(detail::PolledState& state_) noexcept : state(state_) {
+      FANFARE_ASSERT(!state.polling, "poll was called from inside its own callback, or by two threads");
+      state.polling = true;
+    }
+    Polling(const Polling&) = delete;
+    Polling& operator=(const Polling&) = delete;
+    ~Polling() {
+      state.polling = false;
+      if (state.abandoned) state.channel->free_left(state);
+    }
+    detail::PolledState& state;
+  };
+
+  void leave(detail::Leave how) noexcept {
+    error_ = errc::closed;
+    detail::PolledState* const state = std::exchange(state_, nullptr);
+    if (state == nullptr) return;
+    if (!state->polling) return state->channel->leave(*state, how);
+    state->channel->leave_queue(*state);
+    state->abandoned = true;
+  }
+
+  detail::PolledState* state_ = nullptr;
+  errc error_ = errc::closed;
+};
+
+inline SubscriptionId::SubscriptionId(const Subscription& subscription) noexcept : SubscriptionId(subscription.id()) {}
+inline SubscriptionId::SubscriptionId(const PolledSubscription& subscription) noexcept
+    : SubscriptionId(subscription.id()) {}
+inline SubscriptionId::SubscriptionId(const Subscription* subscription) noexcept
+    : SubscriptionId(subscription == nullptr ? SubscriptionId{} : subscription->id()) {}
+inline SubscriptionId::SubscriptionId(const PolledSubscription* subscription) noexcept
+    : SubscriptionId(subscription == nullptr ? SubscriptionId{} : subscription->id()) {}
+
+FANFARE_NAMESPACE_END
