@@ -1,0 +1,733 @@
+/// \file
+/// One channel: its subscribers, and how an event reaches them.
+#pragma once
+
+#include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/errc.hpp>
+#include <fanfare/core/event.hpp>
+#include <fanfare/core/garbage.hpp>
+#include <fanfare/core/message.hpp>
+#include <fanfare/core/name_index.hpp>
+#include <fanfare/core/sink.hpp>
+#include <fanfare/core/subscriber_list.hpp>
+#include <fanfare/core/subscription.hpp>
+#include <fanfare/core/trigger.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#if FANFARE_EXCEPTIONS
+#include <exception>
+#endif
+
+FANFARE_NAMESPACE_BEGIN
+namespace detail {
+
+template <class Traits>
+class RegistryCore;
+
+/// The callables bound to one event name of one channel.
+template <class Traits>
+class EventNode final : public Garbage {
+ public:
+  using List = SubscriberList<typename Traits::atomics, CallbackFunction>;
+  using MemoryType = typename Traits::memory;
+
+  [[nodiscard]] static EventNode* make(std::string_view name, std::uint64_t hash, MemoryType& memory) noexcept {
+    void* const address = memory.allocate(sizeof(EventNode) + name.size(), alignof(EventNode));
+    if (address == nullptr) return nullptr;
+    return ::new (address) EventNode{name, hash, memory};
+  }
+
+  [[nodiscard]] std::string_view name() const noexcept { return {reinterpret_cast<const char*>(this + 1), size_}; }
+  [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
+
+  Block destroy() noexcept override {
+    list.destroy(*memory_);
+    const Block block{this, bytes(), alignof(EventNode)};
+    this->~EventNode();
+    return block;
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(EventNode) + size_; }
+
+  List list;
+  // Under the channel's lock:
+  std::size_t bindings = 0;
+  EventNode* unbound = nullptr;  ///< the next of those that have just been taken out of the index
+
+ private:
+  EventNode(std::string_view name, std::uint64_t hash, MemoryType& memory) noexcept
+      : memory_(&memory), hash_(hash), size_(name.size()) {
+    std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
+  }
+  ~EventNode() = default;
+
+  MemoryType* memory_;
+  std::uint64_t hash_;
+  std::size_t size_;
+};
+
+/// Calls what is in views, and keeps what they throw until all were called.
+class CallbackWalk {
+ public:
+  explicit CallbackWalk(const Event& event) noexcept : event_(event) {}
+
+  /// \param excluded   the subscription that is left out; 0: none.
+  template <class View>
+  void run(const View& view, std::uint64_t excluded) {
+    if (excluded == 0) {
+      walk(view, [](const auto& /*slot*/) { return false; });
+    } else {
+      walk(view, [&](const auto& slot) { return view.owner(slot) == excluded; });
+    }
+  }
+
+  [[nodiscard]] std::size_t called() const noexcept { return called_; }
+  [[nodiscard]] bool threw() const noexcept {
+#if FANFARE_EXCEPTIONS
+    return first_ != nullptr;
+#else
+    return false;
+#endif
+  }
+  /// How many exceptions there were beyond the first.
+  [[nodiscard]] std::size_t suppressed() const noexcept { return suppressed_; }
+  void rethrow() const {
+#if FANFARE_EXCEPTIONS
+    if (first_ != nullptr) std::rethrow_exception(first_);
+#endif
+  }
+
+ private:
+  /// The hot loop.
+  template <class View, class Skip>
+  void walk(const View& view, Skip skip) {
+    const auto* slot = view.begin();
+    const auto* const end = view.end();
+    std::size_t called = 0;
+    const auto rest = [&] {
+      for (; slot != end; ++slot) {
+        const CallbackFunction function = slot->function();
+        if (function == nullptr || skip(*slot)) continue;
+        ++called;
+        function(slot->context(), event_);
+      }
+    };
+#if FANFARE_EXCEPTIONS
+    while (slot != end) {
+      try {
+        rest();
+      } catch (...) {
+        caught();
+        ++slot;
+      }
+    }
+#else
+    rest();
+#endif
+    called_ += called;
+  }
+
+#if FANFARE_EXCEPTIONS
+  FANFARE_NOINLINE void caught() noexcept {
+    if (first_ == nullptr) {
+      first_ = std::current_exception();
+    } else {
+      ++suppressed_;
+    }
+  }
+  std::exception_ptr first_;
+#endif
+  const Event& event_;
+  std::size_t called_ = 0;
+  std::size_t suppressed_ = 0;
+};
+
+/// A channel of a registry with these traits.
+///
+/// Its lock guards: both kinds of subscriber lists against change, the events' nodes, the subscriptions' states, the
+/// garbage, the count, and on ordered channels the order. `references_` is guarded by the stripe that the channel is in.
+template <class Traits>
+class Channel final : public ChannelFace, public Garbage {
+  using A = typename Traits::atomics;
+  using Core = RegistryCore<Traits>;
+  using Domain = typename Traits::domain;
+  using Guard = typename Domain::Guard;
+  using MemoryType = typename Traits::memory;
+  using MessageType = typename Traits::message;
+  using Node = EventNode<Traits>;
+  using CallbackList = SubscriberList<A, CallbackFunction>;
+  using QueueList = SubscriberList<A, const SinkOperations*>;
+  using Lock = std::unique_lock<typename A::mutex>;
+
+ public:
+  [[nodiscard]] static Channel* make(Core& core, std::string_view name, std::uint64_t hash) noexcept {
+    void* const address = core.memory.allocate(sizeof(Channel) + name.size(), alignof(Channel));
+    if (address == nullptr) return nullptr;
+    return ::new (address) Channel{core, name, hash};
+  }
+
+  [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
+
+  // ---- ChannelFace
+
+  [[nodiscard]] std::string_view name() const noexcept override {
+    return {reinterpret_cast<const char*>(this + 1), size_};
+  }
+  [[nodiscard]] bool closed() const noexcept override { return core_.closed(); }
+  [[nodiscard]] std::size_t subscribers() const noexcept override {
+    return subscribers_.load(std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
+    return core_.memory.allocate(bytes, alignment);
+  }
+  void deallocate(Block block) noexcept override {
+    core_.memory.deallocate(block.address, block.bytes, block.alignment);
+  }
+
+  [[nodiscard]] errc bind(SubscriptionState& state, std::string_view event, bool all, Binding& binding,
+                          std::uint64_t& id) noexcept override {
+    if (!all) {
+      if (event.empty()) return errc::empty_name;
+      if (event.size() > core_.limits.event_name) return errc::event_too_long;
+    }
+    GarbageQueue ready;
+    errc error = errc::ok;
+    {
+      const Lock lock(mutex_);
+      error = bind_locked(state, event, all, binding);
+      id = binding.id;
+      collect_if_due(ready);
+    }
+    ready.destroy_all(core_.memory);
+    return error;
+  }
+
+  bool unbind(SubscriptionState& state, std::uint64_t id) noexcept override {
+    return remove_bindings(state, [&](const Binding& binding) { return binding.id == id; }) != 0;
+  }
+
+  std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept override {
+    return remove_bindings(state, [&](const Binding& binding) {
+      return binding.node != nullptr && static_cast<const Node*>(binding.node)->name() == event;
+    });
+  }
+
+  void leave(SubscriptionState& state, Leave how) noexcept override {
+    const bool wait = how == Leave::waiting && !core_.domain.inside();
+    std::uint64_t stamp = 0;
+    GarbageQueue ready;
+    {
+      const Lock lock(mutex_);
+      stamp = unlink_locked(state);
+      if (!wait) retire_state(state, stamp);
+      collect_if_due(ready);
+    }
+    finish_leaving(ready, wait ? &state : nullptr, stamp);
+  }
+
+  void leave_queue(PolledState& state) noexcept override {
+    const Lock lock(mutex_);
+    static_cast<void>(unlink_locked(state));
+  }
+
+  void free_left(PolledState& state) noexcept override {
+    const bool wait = !core_.domain.inside();
+    GarbageQueue ready;
+    const std::uint64_t stamp = core_.domain.advance();
+    if (!wait) {
+      const Lock lock(mutex_);
+      retire_state(state, stamp);
+    }
+    finish_leaving(ready, wait ? &state : nullptr, stamp);
+  }
+
+  TriggerResult trigger(std::string_view event, Data data, const TriggerOptions* options) override {
+    if (const errc error = core_.check_event(event, data); error != errc::ok) return {.error = error};
+    Guard guard = core_.domain.pin();
+    if (guard.error() != errc::ok) return {.error = guard.error()};
+    guard.enter(this);
+    return deliver(guard, event, data.text(), options);
+  }
+
+  void add_handle() noexcept override { core_.add_reference(*this); }
+  void drop_handle() noexcept override { core_.drop_reference(*this); }
+
+  // ---- Garbage: the channel itself, when nothing refers to it any more
+
+  Block destroy() noexcept override {
+    core_.domain.destroy_all(garbage_, core_.memory);
+    events_.for_each([&](Node& node) {
+      const Block block = node.destroy();
+      core_.memory.deallocate(block.address, block.bytes, block.alignment);
+    });
+    events_.destroy(core_.memory);
+    queues_.destroy(core_.memory);
+    all_.destroy(core_.memory);
+    const Block block{this, bytes(), alignof(Channel)};
+    this->~Channel();
+    return block;
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(Channel) + size_; }
+
+  // ---- for the registry
+
+  /// Puts a subscription with what it has bound so far, and its queue if it has one, into the channel.
+  [[nodiscard]] errc enter(SubscriptionState& state, const SinkOperations* operations, void* sink) noexcept {
+    errc error = errc::ok;
+    GarbageQueue ready;
+    {
+      const Lock lock(mutex_);
+      error = enter_locked(state, operations, sink);
+      collect_if_due(ready);
+    }
+    ready.destroy_all(core_.memory);
+    if (error == errc::ok) report_transitions();
+    return error;
+  }
+
+  /// Delivers an event that was found to be valid.
+  /// \pre the guard has entered this channel.
+  TriggerResult deliver(Guard& guard, std::string_view event, std::string_view data, const TriggerOptions* options) {
+    if (core_.closed()) [[unlikely]] {
+      return {.error = errc::closed};
+    }
+    if (options == nullptr) return deliver_from(guard, event, data, nullptr, 0);
+    const MessageOrigin origin{options->user_id, options->socket_id, options->except_socket};
+    return deliver_from(guard, event, data, &origin, options->except.value());
+  }
+
+  /// Whether every queue has room for an event; looked at before an event goes to several channels.
+  [[nodiscard]] bool has_room(std::size_t bytes, std::uint64_t excluded) const noexcept {
+    const auto view = queues_.view();
+    for (const auto& slot : view) {
+      const SinkOperations* operations = slot.function();
+      if (operations == nullptr || (excluded != 0 && view.owner(slot) == excluded)) continue;
+      if (!operations->has_room(slot.context(), bytes)) return false;
+    }
+    return true;
+  }
+
+  /// Empties all lists: the registry ends.
+  void clear() noexcept {
+    const Lock lock(mutex_);
+    cleared_ = true;
+    queues_.clear();
+    all_.clear();
+    events_.for_each([](Node& node) { node.list.clear(); });
+  }
+
+  /// Frees what nobody can see any more.
+  void collect(GarbageQueue& ready) noexcept {
+    const Lock lock(mutex_);
+    core_.domain.collect(garbage_, this, ready);
+  }
+
+  [[nodiscard]] std::size_t retired_bytes() noexcept {
+    const Lock lock(mutex_);
+    return core_.domain.bytes(garbage_);
+  }
+
+  std::size_t references_ = 0;  ///< subscriptions and handles; under the lock of the channel's stripe
+
+ private:
+  Channel(Core& core, std::string_view name, std::uint64_t hash) noexcept
+      : core_(core),
+        hash_(hash),
+        size_(static_cast<std::uint32_t>(name.size())),
+        ordered_(ChannelName::ordered(ChannelName::kind(name))) {
+    if (ordered_) last_id_.epoch = core.new_epoch();
+    std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
+  }
+  ~Channel() = default;
+
+  using CallbackView = typename CallbackList::View;
+  using QueueView = typename QueueList::View;
+
+  /// Whom one event has been given to, and will be.
+  struct Delivery {
+    CallbackView named{};
+    CallbackView all{};
+    TriggerResult result{};
+    MessageType* message = nullptr;  // owned, if a queue wants one
+
+    Delivery() = default;
+    Delivery(const Delivery&) = delete;
+    Delivery& operator=(const Delivery&) = delete;
+    ~Delivery() {
+      if (message != nullptr) message->release();
+    }
+  };
+
+  TriggerResult deliver_from(Guard& guard, std::string_view event, std::string_view data, const MessageOrigin* origin,
+                             std::uint64_t excluded) {
+    // Built once, where callbacks will read it: copying views around costs more than all else here.
+    Event seen{name(), event, data, origin, core_};
+    if (ordered_ || !queues_.view().empty()) return deliver_through_queues(guard, seen, excluded);
+    const Node* const node = events_.find(event, core_.hash(event));
+    const CallbackView named = node == nullptr ? CallbackView{} : node->list.view();
+    const CallbackView all = all_.view();
+    if (named.empty() && all.empty()) return {};
+    return {errc::ok, call_back(guard, seen, excluded, named, all), {}};
+  }
+
+  FANFARE_NOINLINE TriggerResult deliver_through_queues(Guard& guard, Event& seen, std::uint64_t excluded) {
+    Delivery delivery;
+    if (ordered_) {
+      deliver_in_order(seen.parts_, excluded, delivery);
+    } else {
+      const QueueView queues = queues_.view();
+      delivery.result.error = prepare(queues, seen.parts_, excluded, delivery.message);
+      if (delivery.message != nullptr) push(queues, seen.parts_, excluded, delivery);
+      if (delivery.result.error == errc::ok) take_callbacks(seen.parts_.name, delivery);
+    }
+    if (delivery.result.error == errc::ok && (!delivery.named.empty() || !delivery.all.empty())) {
+      seen.id_ = delivery.result.id;
+      seen.shared_ = delivery.message;
+      delivery.result.delivered += call_back(guard, seen, excluded, delivery.named, delivery.all);
+    }
+    return delivery.result;
+  }
+
+  /// \returns how many were called. Rethrows the first exception, after all were.
+  FANFARE_ALWAYS_INLINE std::size_t call_back(Guard& guard, const Event& event, std::uint64_t excluded,
+                                              const CallbackView& named, const CallbackView& all) {
+    guard.enter_callbacks();
+    CallbackWalk walk{event};
+    walk.run(named, excluded);
+    if (!all.empty()) walk.run(all, excluded);
+    if (walk.threw()) [[unlikely]] {
+      core_.count_suppressed(walk.suppressed());
+      walk.rethrow();
+    }
+    return walk.called();
+  }
+
+  void take_callbacks(std::string_view event, Delivery& delivery) const noexcept {
+    if (const Node* node = events_.find(event, core_.hash(event))) delivery.named = node->list.view();
+    delivery.all = all_.view();
+  }
+
+  /// Calls `f(operations, sink)` for all that get the event, while it returns true.
+  template <class F>
+  static bool each_queue(const QueueView& queues, std::uint64_t excluded, F f) {
+    for (const auto& slot : queues) {
+      const SinkOperations* operations = slot.function();
+      if (operations == nullptr || (excluded != 0 && queues.owner(slot) == excluded)) continue;
+      if (!f(*operations, slot.context())) return false;
+    }
+    return true;
+  }
+
+  /// Gives the event its place: all queues get it, and the callbacks that will be called are those of this moment.
+  void deliver_in_order(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) noexcept {
+    for (;;) {
+      delivery.result.error = prepare(queues_.view(), parts, excluded, delivery.message);
+      if (delivery.result.error != errc::ok) return;
+      const Lock lock(mutex_);
+      const QueueView queues = queues_.view();
+      // A queue may have come that wants more than has been made: make it without the lock.
+      if (!is_prepared(queues, excluded, delivery.message)) continue;
+      const EventId id{last_id_.epoch, last_id_.number + 1};
+      if (delivery.message != nullptr) {
+        delivery.message->set_id(id);
+        push(queues, parts, excluded, delivery);
+        if (delivery.result.error != errc::ok) return;
+      }
+      last_id_ = delivery.result.id = id;
+      take_callbacks(parts.name, delivery);
+      return;
+    }
+  }
+
+  /// Makes the message if a queue wants one, encoded if one wants that.
+  errc prepare(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
+               MessageType*& message) const noexcept {
+    if (is_prepared(queues, excluded, message)) return errc::ok;
+    bool wire = false;
+    each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
+      wire = wire || operations.wire;
+      return true;
+    });
+    if (message != nullptr) std::exchange(message, nullptr)->release();
+    errc error = errc::ok;
+    message = core_.make(parts, wire, error);
+    return error;
+  }
+
+  static bool is_prepared(const QueueView& queues, std::uint64_t excluded, const MessageType* message) noexcept {
+    return each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
+      return message != nullptr && (message->encoded() || !operations.wire);
+    });
+  }
+
+  void push(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
+            Delivery& delivery) const noexcept {
+    const std::size_t bytes = parts.name.size() + parts.data.size();
+    const bool room = each_queue(queues, excluded, [&](const SinkOperations& operations, void* sink) {
+      return operations.has_room(sink, bytes);
+    });
+    if (!room) {
+      delivery.result.error = errc::overloaded;
+      return;
+    }
+    each_queue(queues, excluded, [&](const SinkOperations& operations, void* sink) {
+      delivery.message->retain();
+      delivery.result.delivered += operations.push(sink, MessagePtr::adopt(delivery.message)) ? 1U : 0U;
+      return true;
+    });
+  }
+
+  // ---- with the lock held
+
+  errc bind_locked(SubscriptionState& state, std::string_view event, bool all, Binding& binding) noexcept {
+    if (core_.closed()) return errc::closed;
+    Node* node = nullptr;
+    if (!all && (node = find_or_add(event)) == nullptr) return errc::out_of_memory;
+    binding.node = node;
+    if (node != nullptr) ++node->bindings;
+    if (state.entered && !publish(binding, state.id)) {
+      release_node(binding);
+      retire_unbound_nodes(core_.domain.advance());
+      return errc::out_of_memory;
+    }
+    binding.id = ++state.last_binding;
+    (state.last == nullptr ? state.first : state.last->next) = &binding;
+    state.last = &binding;
+    return errc::ok;
+  }
+
+  errc enter_locked(SubscriptionState& state, const SinkOperations* operations, void* sink) noexcept {
+    if (core_.closed()) return errc::closed;
+    for (Binding* binding = state.first; binding != nullptr; binding = binding->next) {
+      if (publish(*binding, state.id)) continue;
+      for (Binding* undo = state.first; undo != binding; undo = undo->next) unpublish(*undo);
+      return errc::out_of_memory;
+    }
+    if (operations != nullptr) {
+      Garbage* replaced = nullptr;
+      const bool added = queues_.add({operations, sink, state.id}, state.queue_sequence, core_.memory, replaced);
+      retire_replaced(replaced);
+      if (!added) return errc::out_of_memory;
+      state.queue_position = queues_.last_position();
+    }
+    state.entered = true;
+    change_count(+1);
+    return errc::ok;
+  }
+
+  /// Takes a subscription and its bindings out of all lists. \returns the stamp to wait for.
+  std::uint64_t unlink_locked(SubscriptionState& state) noexcept {
+    for (Binding* binding = state.first; binding != nullptr; binding = binding->next) unlink(*binding);
+    if (state.queue_sequence != 0 && !cleared_) {
+      queues_.remove(state.queue_sequence, state.queue_position);
+      Garbage* replaced = nullptr;
+      queues_.tidy(core_.memory, replaced);
+      retire_replaced(replaced);
+    }
+    const std::uint64_t stamp = core_.domain.advance();
+    retire_unbound_nodes(stamp);
+    if (std::exchange(state.entered, false)) change_count(-1);
+    return stamp;
+  }
+
+  CallbackList& list_of(const Binding& binding) noexcept {
+    return binding.node == nullptr ? all_ : static_cast<Node*>(binding.node)->list;
+  }
+
+  bool publish(Binding& binding, std::uint64_t owner) noexcept {
+    CallbackList& list = list_of(binding);
+    Garbage* replaced = nullptr;
+    const bool added = list.add({binding.function, binding.context, owner}, binding.sequence, core_.memory, replaced);
+    retire_replaced(replaced);
+    if (added) binding.position = list.last_position();
+    return added;
+  }
+
+  void unpublish(Binding& binding) noexcept {
+    if (binding.sequence == 0) return;
+    if (!cleared_) {
+      CallbackList& list = list_of(binding);
+      list.remove(binding.sequence, binding.position);
+      Garbage* replaced = nullptr;
+      list.tidy(core_.memory, replaced);
+      retire_replaced(replaced);
+    }
+    binding.sequence = 0;
+  }
+
+  /// Takes a binding out of its list and lets go of its event.
+  void unlink(Binding& binding) noexcept {
+    unpublish(binding);
+    release_node(binding);
+  }
+
+  void release_node(Binding& binding) noexcept {
+    Node* node = static_cast<Node*>(std::exchange(binding.node, nullptr));
+    if (node == nullptr || --node->bindings != 0) return;
+    events_.erase(*node);
+    node->unbound = std::exchange(unbound_, node);
+  }
+
+  /// Nodes are retired after the stamp was taken that their unlinking needs.
+  void retire_unbound_nodes(std::uint64_t stamp) noexcept {
+    while (Node* node = unbound_) {
+      unbound_ = node->unbound;
+      core_.domain.retire(garbage_, *node, this, stamp);
+    }
+  }
+
+  void retire_replaced(Garbage* replaced) noexcept {
+    if (replaced != nullptr) core_.domain.retire(garbage_, *replaced, this, core_.domain.advance());
+  }
+
+  void retire_state(SubscriptionState& state, std::uint64_t stamp) noexcept {
+    retire_bindings(std::exchange(state.first, nullptr), stamp);
+    core_.domain.retire(garbage_, state, this, stamp);
+  }
+
+  void retire_bindings(Binding* first, std::uint64_t stamp) noexcept {
+    while (first != nullptr) {
+      Binding* next = first->next;
+      core_.domain.retire(garbage_, *first, this, stamp);
+      first = next;
+    }
+  }
+
+  Node* find_or_add(std::string_view event) noexcept {
+    const std::uint64_t hash = core_.hash(event);
+    if (Node* node = events_.find(event, hash)) return node;
+    Node* node = Node::make(event, hash, core_.memory);
+    if (node == nullptr) return nullptr;
+    Garbage* replaced = nullptr;
+    const bool inserted = events_.insert(*node, core_.memory, replaced);
+    retire_replaced(replaced);
+    if (inserted) return node;
+    deallocate(node->destroy());
+    return nullptr;
+  }
+
+  void collect_if_due(GarbageQueue& ready) noexcept {
+    if (core_.domain.due(garbage_)) core_.domain.collect(garbage_, this, ready);
+  }
+
+  void change_count(int by) noexcept {
+    const std::size_t before = subscribers_.load(std::memory_order_relaxed);
+    const std::size_t after = by > 0 ? before + 1 : before - 1;
+    subscribers_.store(after, std::memory_order_relaxed);
+    if ((before == 0) == (after == 0)) return;
+    core_.count_occupied(after != 0 ? 1 : -1);
+    ++transitions_;
+  }
+
+  // ---- without the lock
+
+  template <class Matches>
+  std::size_t remove_bindings(SubscriptionState& state, Matches matches) noexcept {
+    const bool wait = !core_.domain.inside();
+    std::uint64_t stamp = 0;
+    std::size_t count = 0;
+    Binding* removed = nullptr;
+    Binding** removed_end = &removed;
+    GarbageQueue ready;
+    {
+      const Lock lock(mutex_);
+      state.last = nullptr;
+      for (Binding** link = &state.first; *link != nullptr;) {
+        Binding* const binding = *link;
+        if (!matches(*binding)) {
+          state.last = binding;
+          link = &binding->next;
+          continue;
+        }
+        *link = std::exchange(binding->next, nullptr);
+        ++count;
+        *removed_end = binding;
+        removed_end = &binding->next;
+      }
+      if (count == 0) return 0;
+      for (Binding* binding = removed; binding != nullptr; binding = binding->next) unlink(*binding);
+      stamp = core_.domain.advance();
+      retire_unbound_nodes(stamp);
+      if (!wait) retire_bindings(removed, stamp);
+      collect_if_due(ready);
+    }
+    if (wait) {
+      core_.domain.await(this, stamp);
+      destroy_bindings(removed);
+    }
+    ready.destroy_all(core_.memory);
+    return count;
+  }
+
+  void finish_leaving(GarbageQueue& ready, SubscriptionState* awaited, std::uint64_t stamp) noexcept {
+    report_transitions();
+    if (awaited != nullptr) {
+      core_.domain.await(this, stamp);
+      {
+        const Lock lock(mutex_);
+        core_.domain.collect_awaited(garbage_, stamp, ready);
+      }
+      destroy_state(*awaited);
+    }
+    ready.destroy_all(core_.memory);
+    core_.drop_reference(*this);
+  }
+
+  void destroy_state(SubscriptionState& state) noexcept {
+    destroy_bindings(std::exchange(state.first, nullptr));
+    deallocate(state.destroy());
+  }
+
+  void destroy_bindings(Binding* first) noexcept {
+    while (first != nullptr) {
+      Binding* next = first->next;
+      deallocate(first->destroy());
+      first = next;
+    }
+  }
+
+  /// Calls the hooks for every change between empty and occupied: in order, one at a time, without the lock. Whoever
+  /// finds another thread at it leaves the rest to that thread.
+  void report_transitions() noexcept {
+    if (!core_.has_hooks()) return;
+    Lock lock(mutex_);
+    if (reporting_) return;
+    reporting_ = true;
+    for (; transitions_ != 0; --transitions_) {
+      reported_occupied_ = !reported_occupied_;
+      lock.unlock();
+      core_.report(name(), reported_occupied_);
+      lock.lock();
+    }
+    reporting_ = false;
+  }
+
+  Core& core_;
+  const std::uint64_t hash_;
+  typename A::mutex mutex_;
+  QueueList queues_;
+  CallbackList all_;
+  NameIndex<A, typename Traits::hash, Node> events_;
+  [[no_unique_address]] typename Domain::Queue garbage_;
+  Node* unbound_ = nullptr;
+  EventId last_id_;
+  typename A::template atomic<std::size_t> subscribers_{0};
+  std::uint32_t transitions_ = 0;
+  const std::uint32_t size_;
+  const bool ordered_;
+  bool reporting_ = false;
+  bool reported_occupied_ = false;
+  bool cleared_ = false;
+};
+
+}  // namespace detail
+FANFARE_NAMESPACE_END

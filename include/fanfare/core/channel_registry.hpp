@@ -1,0 +1,667 @@
+/// \file
+/// The channels of one application: subscribe, bind, trigger.
+#pragma once
+
+#include <fanfare/core/atomics.hpp>
+#include <fanfare/core/channel.hpp>
+#include <fanfare/core/channel_handle.hpp>
+#include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/epoch.hpp>
+#include <fanfare/core/errc.hpp>
+#include <fanfare/core/event.hpp>
+#include <fanfare/core/garbage.hpp>
+#include <fanfare/core/hash.hpp>
+#include <fanfare/core/inbox.hpp>
+#include <fanfare/core/memory.hpp>
+#include <fanfare/core/message.hpp>
+#include <fanfare/core/name_index.hpp>
+#include <fanfare/core/policy.hpp>
+#include <fanfare/core/sink.hpp>
+#include <fanfare/core/subscription.hpp>
+#include <fanfare/core/trigger.hpp>
+#include <fanfare/core/walk_depth.hpp>
+#include <fanfare/detail/config.hpp>
+
+#if FANFARE_EXCEPTIONS
+#include <exception>
+#endif
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <span>
+#include <string_view>
+#include <utility>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// Policy: any number of threads (the default).
+struct MultiThreaded {
+  static constexpr PolicyKind policy_kind = PolicyKind::threading;
+  using atomics = StdAtomics;
+  using reclaimer = EpochReclaimer;
+  static constexpr std::size_t stripes = 64;
+};
+
+/// Policy: one thread at a time, and no atomic instruction at all.
+struct SingleThreaded {
+  static constexpr PolicyKind policy_kind = PolicyKind::threading;
+  using atomics = PlainAtomics;
+  using reclaimer = WalkDepthReclaimer;
+  static constexpr std::size_t stripes = 1;
+};
+
+/// A clock in the sense of the standard library. Read when an ordered channel is made, never by a trigger.
+template <class C>
+concept Clock = requires {
+  { C::now().time_since_epoch().count() } -> std::integral;
+};
+
+/// Policy: take the time from `C`.
+template <class C>
+struct WithClock {
+  static_assert(Clock<C>, "fanfare: WithClock<C>: C does not satisfy the concept fanfare::Clock");
+  static constexpr PolicyKind policy_kind = PolicyKind::clock;
+  using type = C;
+};
+
+/// What decides when memory may be reused. `EpochReclaimer` and `WalkDepthReclaimer` are its models; the members of
+/// their domains are described at `EpochDomain`.
+template <class R>
+concept Reclaimer = Policy<R> && R::policy_kind == PolicyKind::reclaimer && requires {
+  typename R::template domain<StdAtomics, NewDelete>;
+  typename R::template domain<StdAtomics, NewDelete>::Guard;
+  typename R::template domain<StdAtomics, NewDelete>::Queue;
+};
+static_assert(Reclaimer<EpochReclaimer> && Reclaimer<WalkDepthReclaimer>);
+
+/// What a registry is told when it is made.
+struct RegistryOptions {
+  Limits limits{};
+  /// Keys the hash of names. 0: taken from where the registry lies in memory. Give your own random number where
+  /// strangers choose channel names and addresses are predictable.
+  std::uint64_t seed = 0;
+  /// Makes frames for sinks that are `wire`; must outlive the registry. May be null.
+  const Encoder* encoder = nullptr;
+  /// The first subscription of a channel came. Called without a lock, in order per channel, on the thread that
+  /// subscribed or one that is just reporting for the same channel. Must not throw.
+  std::function<void(std::string_view channel)> on_occupied{};
+  /// The last one left; likewise.
+  std::function<void(std::string_view channel)> on_vacated{};
+};
+
+/// A moment's view of a registry.
+struct RegistryStats {
+  std::size_t channels = 0;                 ///< Channels with subscribers.
+  std::size_t entries = 0;                  ///< Channels that exist: those, and those that only handles hold.
+  std::size_t retired_bytes = 0;            ///< Unlinked, and not yet known to be unread.
+  std::uint64_t oldest_reader_age = 0;      ///< Removals since the oldest running trigger began.
+  std::uint64_t suppressed_exceptions = 0;  ///< Thrown by callbacks after another of the same trigger had thrown.
+};
+
+namespace detail {
+
+template <class... Policies>
+struct RegistryTraits {
+  static_assert((Policy<Policies> && ...),
+                "fanfare: ChannelRegistry<…>: every argument must be a policy: SingleThreaded, MultiThreaded, "
+                "WithMemory<M>, WithHash<H>, WithClock<C>, a reclaimer or an atomics policy");
+  static_assert(count_policies<PolicyKind::threading, Policies...> <= 1 &&
+                    count_policies<PolicyKind::reclaimer, Policies...> <= 1 &&
+                    count_policies<PolicyKind::hash, Policies...> <= 1 &&
+                    count_policies<PolicyKind::allocator, Policies...> <= 1 &&
+                    count_policies<PolicyKind::clock, Policies...> <= 1 &&
+                    count_policies<PolicyKind::atomics, Policies...> <= 1,
+                "fanfare: ChannelRegistry<…>: two policies of the same kind");
+
+  using threading = find_policy<PolicyKind::threading, MultiThreaded, Policies...>;
+  using atomics = find_policy<PolicyKind::atomics, typename threading::atomics, Policies...>;
+  using reclaimer = find_policy<PolicyKind::reclaimer, typename threading::reclaimer, Policies...>;
+  using user_memory = typename find_policy<PolicyKind::allocator, WithMemory<NewDelete>, Policies...>::type;
+  using hash = typename find_policy<PolicyKind::hash, WithHash<SeededHash>, Policies...>::type;
+  using clock = typename find_policy<PolicyKind::clock, WithClock<std::chrono::steady_clock>, Policies...>::type;
+  static_assert(Atomics<atomics>, "fanfare: the atomics policy does not satisfy the concept fanfare::Atomics");
+  static_assert(Reclaimer<reclaimer>, "fanfare: the reclaimer policy does not satisfy the concept fanfare::Reclaimer");
+
+  using memory = TrackedMemory<atomics, user_memory>;
+  using domain = typename reclaimer::template domain<atomics, memory>;
+  using message = MessageBlock<atomics, memory>;
+  using ring = MessageRing<atomics, memory>;
+};
+
+/// What a registry shares with its subscriptions and handles. Lives until the last of them is gone.
+template <class Traits>
+class RegistryCore final : public MessageSource {
+  using A = typename Traits::atomics;
+  using ChannelType = Channel<Traits>;
+  using Lock = std::unique_lock<typename A::mutex>;
+
+ public:
+  using MemoryType = typename Traits::memory;
+  using MessageType = typename Traits::message;
+
+  RegistryCore(RegistryOptions&& options, const MemoryType& memory_) noexcept
+      : memory(memory_),
+        domain(memory_),
+        limits(options.limits),
+        encoder_(options.encoder),
+        on_occupied_(std::move(options.on_occupied)),
+        on_vacated_(std::move(options.on_vacated)),
+        seed_(options.seed != 0 ? options.seed : SeededHash::fold(reinterpret_cast<std::uintptr_t>(this), ~0U)) {}
+  RegistryCore(const RegistryCore&) = delete;
+  RegistryCore& operator=(const RegistryCore&) = delete;
+
+  // ---- what channels use
+
+  MemoryType memory;
+  typename Traits::domain domain;
+  const Limits limits;
+
+  [[nodiscard]] bool closed() const noexcept {
+    // (21) seq_cst; pairs with (22): either a trigger sees that the registry is closed, or the closer sees its pin.
+    return closed_.load(std::memory_order_seq_cst);
+  }
+  [[nodiscard]] std::uint64_t hash(std::string_view name) const noexcept { return Traits::hash::hash(name, seed_); }
+
+  [[nodiscard]] errc check_event(std::string_view event, Data data) const noexcept {
+    if (const errc error = check_event_name(event, limits.event_name); error != errc::ok) return error;
+    return data.text().size() > limits.data ? errc::data_too_large : errc::ok;
+  }
+
+  [[nodiscard]] MessageType* make(const MessageParts& parts, bool wire, errc& error) const noexcept {
+    return MessageType::make(parts, wire, encoder_, memory, error);
+  }
+  [[nodiscard]] MessagePtr make_message(const MessageParts& parts, EventId id) const noexcept override {
+    errc error = errc::ok;
+    MessageType* message = make(parts, false, error);
+    if (message != nullptr) message->set_id(id);
+    return MessagePtr::adopt(message);
+  }
+
+  /// Never the same twice, and larger each time.
+  [[nodiscard]] std::uint64_t new_epoch() noexcept {
+    const auto now = static_cast<std::uint64_t>(Traits::clock::now().time_since_epoch().count());
+    std::uint64_t last = last_epoch_.load(std::memory_order_relaxed);
+    std::uint64_t next = 0;
+    do {
+      next = now > last ? now : last + 1;
+    } while (!last_epoch_.compare_exchange_weak(last, next, std::memory_order_relaxed, std::memory_order_relaxed));
+    return next;
+  }
+  [[nodiscard]] std::uint64_t new_subscription_id() noexcept {
+    return last_subscription_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
+  [[nodiscard]] bool has_hooks() const noexcept { return on_occupied_ != nullptr || on_vacated_ != nullptr; }
+  void report(std::string_view channel, bool occupied) const {
+    const auto& hook = occupied ? on_occupied_ : on_vacated_;
+    if (hook != nullptr) hook(channel);
+  }
+  void count_occupied(int by) noexcept {
+    if (by > 0) {
+      occupied_.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      occupied_.fetch_sub(1, std::memory_order_relaxed);
+    }
+  }
+  void count_suppressed(std::uint64_t by) noexcept { suppressed_.fetch_add(by, std::memory_order_relaxed); }
+
+  void add_reference(ChannelType& channel) noexcept {
+    const Lock lock(stripe(channel.hash()).mutex);
+    ++channel.references_;
+  }
+
+  /// The last reference unmakes the channel, and the last channel of a registry that is gone unmakes the core.
+  void drop_reference(ChannelType& channel) noexcept {
+    GarbageQueue ready;
+    {
+      Stripe& home = stripe(channel.hash());
+      const Lock lock(home.mutex);
+      if (--channel.references_ != 0) return;  // from here on others may end the channel, and the core with it
+      home.channels.erase(channel);
+      domain.retire(home.garbage, channel, &channel, domain.advance());
+      entries_.fetch_sub(1, std::memory_order_relaxed);
+      if (domain.due(home.garbage)) domain.collect_each(home.garbage, ready);
+    }
+    ready.destroy_all(memory);
+    drop();
+  }
+
+  // ---- what the registry uses
+
+  /// Finds a channel. \pre pinned
+  [[nodiscard]] ChannelType* find(std::string_view name) noexcept {
+    const std::uint64_t name_hash = hash(name);
+    return stripe(name_hash).channels.find(name, name_hash);
+  }
+
+  /// Finds or makes a channel, and adds a reference to it.
+  [[nodiscard]] errc acquire(std::string_view name, ChannelType*& channel) noexcept {
+    if (const errc error = ChannelName::check(name, limits.channel_name); error != errc::ok) return error;
+    const std::uint64_t name_hash = hash(name);
+    Stripe& home = stripe(name_hash);
+    GarbageQueue ready;
+    errc error = errc::ok;
+    {
+      const Lock lock(home.mutex);
+      error = acquire_locked(home, name, name_hash, channel);
+      if (domain.due(home.garbage)) domain.collect_each(home.garbage, ready);
+    }
+    ready.destroy_all(memory);
+    return error;
+  }
+
+  template <class F>
+  void for_each(F f) {
+    for (Stripe& home : stripes_) home.channels.for_each(f);
+  }
+
+  [[nodiscard]] std::size_t occupied() const noexcept { return occupied_.load(std::memory_order_relaxed); }
+
+  [[nodiscard]] RegistryStats stats() noexcept {
+    RegistryStats stats;
+    stats.channels = occupied();
+    stats.entries = entries_.load(std::memory_order_relaxed);
+    stats.suppressed_exceptions = suppressed_.load(std::memory_order_relaxed);
+    stats.oldest_reader_age = domain.oldest_reader_age();
+    stats.retired_bytes = domain.unqueued_bytes();
+    for (Stripe& home : stripes_) {
+      const Lock lock(home.mutex);
+      stats.retired_bytes += domain.bytes(home.garbage);
+      home.channels.for_each([&](ChannelType& channel) { stats.retired_bytes += channel.retired_bytes(); });
+    }
+    return stats;
+  }
+
+  void collect() noexcept {
+    GarbageQueue ready;
+    for (Stripe& home : stripes_) {
+      {
+        const Lock lock(home.mutex);
+        home.channels.for_each([&](ChannelType& channel) { channel.collect(ready); });
+        domain.collect_each(home.garbage, ready);
+      }
+      ready.destroy_all(memory);
+    }
+  }
+
+  /// The registry ends: nothing is delivered any more when this returns.
+  void close() noexcept {
+    FANFARE_ASSERT(!domain.inside(), "a registry was destroyed from inside one of its callbacks");
+    closed_.store(true, std::memory_order_seq_cst);  // (22) seq_cst; see (21)
+    for (Stripe& home : stripes_) {
+      const Lock lock(home.mutex);
+      home.channels.for_each([](ChannelType& channel) { channel.clear(); });
+    }
+    domain.await_all();
+    collect();
+    drop();
+  }
+
+ private:
+  struct alignas(64) Stripe {
+    typename A::mutex mutex;
+    NameIndex<A, typename Traits::hash, ChannelType> channels;
+    [[no_unique_address]] typename Traits::domain::Queue garbage;
+  };
+
+  ~RegistryCore() {
+    for (Stripe& home : stripes_) {
+      domain.destroy_all(home.garbage, memory);
+      home.channels.destroy(memory);
+    }
+  }
+
+  Stripe& stripe(std::uint64_t name_hash) noexcept {
+    if constexpr (Traits::threading::stripes == 1) {
+      return stripes_[0];
+    } else {
+      static_assert(Traits::threading::stripes == 64, "the top 6 bits choose");
+      return stripes_[name_hash >> 58U];
+    }
+  }
+
+  errc acquire_locked(Stripe& home, std::string_view name, std::uint64_t name_hash, ChannelType*& channel) noexcept {
+    if (closed()) return errc::closed;
+    channel = home.channels.find(name, name_hash);
+    if (channel == nullptr) {
+      if (entries_.load(std::memory_order_relaxed) >= limits.channels) return errc::too_many_channels;
+      channel = ChannelType::make(*this, name, name_hash);
+      if (channel == nullptr) return errc::out_of_memory;
+      Garbage* replaced = nullptr;
+      const bool inserted = home.channels.insert(*channel, memory, replaced);
+      if (replaced != nullptr) domain.retire(home.garbage, *replaced, domain.lookups(), domain.advance());
+      if (!inserted) {
+        const Block block = channel->destroy();
+        memory.deallocate(block.address, block.bytes, block.alignment);
+        return errc::out_of_memory;
+      }
+      entries_.fetch_add(1, std::memory_order_relaxed);
+      owners_.fetch_add(1, std::memory_order_relaxed);
+    }
+    ++channel->references_;
+    return errc::ok;
+  }
+
+  void drop() noexcept {
+    // (23) acq_rel; pairs with itself: whoever is last sees what all others did.
+    if (owners_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    MemoryType last = memory;
+    this->~RegistryCore();
+    last.deallocate(this, sizeof(RegistryCore), alignof(RegistryCore));
+  }
+
+  template <class T>
+  using atomic = typename A::template atomic<T>;
+
+  const Encoder* encoder_;
+  std::function<void(std::string_view)> on_occupied_;
+  std::function<void(std::string_view)> on_vacated_;
+  const std::uint64_t seed_;
+  atomic<bool> closed_{false};
+  std::array<Stripe, Traits::threading::stripes> stripes_;
+  atomic<std::size_t> owners_{1};  // the registry, and every channel
+  atomic<std::size_t> entries_{0};
+  atomic<std::size_t> occupied_{0};
+  atomic<std::uint64_t> suppressed_{0};
+  atomic<std::uint64_t> last_epoch_{0};
+  atomic<std::uint64_t> last_subscription_{0};
+};
+
+}  // namespace detail
+
+/// Channels by name. Channels are just strings: the first subscriber makes one, the last one leaving unmakes it.
+///
+/// \tparam Policies   in any order, each at most once:
+/// | kind | default | others |
+/// |---|---|---|
+/// | threading | `MultiThreaded` | `SingleThreaded` |
+/// | allocator | `WithMemory<NewDelete>` | `WithMemory<M>`, `M` a `fanfare::Memory` |
+/// | hash | `WithHash<SeededHash>` | `WithHash<H>`, `H` a `fanfare::NameHash` |
+/// | clock | `WithClock<std::chrono::steady_clock>` | `WithClock<C>`, `C` a `fanfare::Clock` |
+/// | reclaimer | that of the threading policy | a `fanfare::Reclaimer` |
+/// | atomics | those of the threading policy | a `fanfare::Atomics` |
+///
+/// \ownership subscriptions, handles and kept messages may outlive the registry; they answer `errc::closed` then. When
+///            the destructor returns, no callback runs or will run. It must not be called from inside one.
+/// Thread safety: all members from any thread, concurrently; the constructor and the destructor as usual. The
+/// destructor locks every stripe and waits for triggers that are under way. Two registries whose callbacks end each
+/// other's subscriptions can wait for each other for ever: `detach` there.
+template <class... Policies>
+class ChannelRegistry {
+  using Traits = detail::RegistryTraits<Policies...>;
+  using Core = detail::RegistryCore<Traits>;
+  using ChannelType = detail::Channel<Traits>;
+  using MemoryType = typename Traits::memory;
+
+ public:
+  /// Where the allocator policy takes its memory from.
+  using memory_type = typename Traits::user_memory;
+
+  /// \throws nothing; where memory is exhausted, all members answer `errc::out_of_memory`.
+  explicit ChannelRegistry(RegistryOptions options = {}, const memory_type& memory = memory_type()) noexcept {
+    MemoryType tracked{memory};
+    if (void* const address = tracked.allocate(sizeof(Core), alignof(Core))) {
+      core_ = ::new (address) Core{std::move(options), tracked};
+    }
+  }
+  ChannelRegistry(const ChannelRegistry&) = delete;
+  ChannelRegistry& operator=(const ChannelRegistry&) = delete;
+  ~ChannelRegistry() {
+    if (core_ != nullptr) core_->close();
+  }
+
+  /// Subscribes; bind to the result.
+  ///
+  /// An event triggered between the two is not seen: with `setup` there is no such gap.
+  /// \returns    the subscription; the error, if any, is inside: that of the name, `too_many_channels`, `closed`,
+  ///             `out_of_memory`.
+  /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
+  [[nodiscard]] Subscription subscribe(std::string_view channel) {
+    return subscribe(channel, [](Subscription& /*subscription*/) {});
+  }
+
+  /// Subscribes with bindings that miss nothing: `setup(Subscription&)` runs before the subscription enters the channel.
+  /// \throws     what `setup` throws; nothing is left behind then.
+  template <std::invocable<Subscription&> Setup>
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
+    Subscription subscription = make_subscription(*found);
+    if (subscription.state() == nullptr) return subscription;
+    std::forward<Setup>(setup)(subscription);
+    return enter(std::move(subscription), *found, nullptr, nullptr);
+  }
+
+  /// Subscribes a queue that is read by polling.
+  /// \returns    as above; `out_of_memory` also where there is none for the queue.
+  /// \progress   locks one stripe, then the channel. \complexity O(size of the queue).
+  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox) {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(channel, found); error != errc::ok) return PolledSubscription{error};
+    void* const address = found->allocate(sizeof(RingState), alignof(RingState));
+    if (address == nullptr) {
+      core_->drop_reference(*found);
+      return PolledSubscription{errc::out_of_memory};
+    }
+    auto* const state = ::new (address) RingState{*found, core_->new_subscription_id(), core_->memory};
+    errc error = state->ring.reserve(inbox) ? errc::ok : errc::out_of_memory;
+    if (error == errc::ok) error = found->enter(*state, &detail::OperationsOf<Ring>::value, &state->ring);
+    if (error != errc::ok) {
+      found->leave(*state, detail::Leave::waiting);
+      return PolledSubscription{error};
+    }
+    return PolledSubscription{*state};
+  }
+
+  /// Subscribes a queue of the caller's. It must live until `reset` or the destructor of the subscription has returned,
+  /// outside of any callback: until then, and after `detach`, triggers that are under way may still push.
+  /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
+  template <Sink S>
+  [[nodiscard]] Subscription attach(std::string_view channel, S& sink) {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
+    return enter(make_subscription(*found), *found, &detail::OperationsOf<S>::value, &sink);
+  }
+
+  /// Holds a channel, so that triggering it needs no lookup. The channel exists as long as the handle does.
+  /// \returns    the handle; the error, if any, is inside, as for `subscribe`.
+  /// \progress   locks one stripe. \complexity amortised O(1).
+  [[nodiscard]] ChannelHandle channel(std::string_view name) {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(name, found); error != errc::ok) return ChannelHandle{error};
+    return ChannelHandle{*found};
+  }
+
+  /// Sends one event to every subscriber of a channel: first into queues, then to callbacks, on this thread.
+  ///
+  /// \param event   1 to `Limits::event_name` bytes, not beginning with `pusher:` or `pusher_internal:`.
+  /// \param data    up to `Limits::data` bytes.
+  /// \returns       how many got it, or why nobody did. A valid name without subscribers is no error.
+  /// \throws        the first exception that a callback threw, after all were called.
+  /// \progress      lock-free; on ordered channels (presence, cache) it locks the channel while it pushes. One
+  ///                allocation if there is a queue, none otherwise.
+  /// \complexity    O(queues + callbacks bound to this event or to all).
+  TriggerResult trigger(std::string_view channel, std::string_view event, Data data) {
+    return trigger_one(channel, event, data, nullptr);
+  }
+  TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
+    return trigger_one(channel, event, data, &options);
+  }
+
+  /// The same for several channels. All names are checked, and all queues looked at, before the first delivery.
+  ///
+  /// If a callback throws, the channels behind it still get the event; the first exception leaves at the end. What is
+  /// only found at a channel's turn (`not_utf8`, `out_of_memory`, a queue that filled up in between) is in `error`
+  /// although other channels got the event. `too_many_channels`: more than `Limits::channels_per_trigger`.
+  /// \progress   as for one channel.
+  TriggerResult trigger(std::span<const std::string_view> channels, std::string_view event, Data data,
+                        const TriggerOptions& options = {}) {
+    return trigger_many(channels, event, data, options);
+  }
+  TriggerResult trigger(std::initializer_list<std::string_view> channels, std::string_view event, Data data,
+                        const TriggerOptions& options = {}) {
+    return trigger_many({channels.begin(), channels.size()}, event, data, options);
+  }
+
+  /// Whether the channel has a subscription; a moment's view, as all queries. False also where a query cannot be made:
+  /// nested too deep, or no memory for it.
+  /// \progress lock-free.
+  [[nodiscard]] bool occupied(std::string_view channel) const noexcept { return subscribers(channel) != 0; }
+
+  /// How many subscriptions the channel has; 0 as for `occupied`.
+  /// \progress lock-free.
+  [[nodiscard]] std::size_t subscribers(std::string_view channel) const noexcept {
+    if (core_ == nullptr) return 0;
+    const auto guard = core_->domain.pin();
+    if (guard.error() != errc::ok) return 0;
+    const ChannelType* found = core_->find(channel);
+    return found == nullptr ? 0 : found->subscribers();
+  }
+
+  /// How many channels have subscriptions.
+  /// \progress wait-free.
+  [[nodiscard]] std::size_t size() const noexcept { return core_ == nullptr ? 0 : core_->occupied(); }
+
+  /// Calls `f(std::string_view name, std::size_t subscribers)` for every occupied channel whose name begins with
+  /// `prefix`. Channels that come or go meanwhile may be missed. `f` counts as a callback of every channel: while it
+  /// runs, no memory of the registry is reused, and whoever leaves any channel waits.
+  /// \returns `errc::ok`, `nested_too_deep` or `out_of_memory`.
+  /// \progress lock-free. \complexity O(channels).
+  template <std::invocable<std::string_view, std::size_t> F>
+  errc for_each_channel(F&& f, std::string_view prefix = {}) const {
+    if (core_ == nullptr) return errc::out_of_memory;
+    auto guard = core_->domain.pin();
+    if (guard.error() != errc::ok) return guard.error();
+    guard.enter_callbacks();
+    core_->for_each([&](const ChannelType& channel) {
+      const std::size_t count = channel.subscribers();
+      if (count != 0 && channel.name().starts_with(prefix)) f(channel.name(), count);
+    });
+    return errc::ok;
+  }
+
+  /// \progress locks one stripe after the other, and each of its channels. \complexity O(channels).
+  [[nodiscard]] RegistryStats stats() const noexcept { return core_ == nullptr ? RegistryStats{} : core_->stats(); }
+
+  /// Frees what has been unlinked and is read by nobody any more. Subscribing and unsubscribing do this by the way.
+  /// \progress locks one stripe after the other, and each of its channels. \complexity O(channels + what is freed).
+  void collect() noexcept {
+    if (core_ != nullptr) core_->collect();
+  }
+
+  /// `ok`, or `out_of_memory` if there was none for the registry itself.
+  [[nodiscard]] errc error() const noexcept { return core_ == nullptr ? errc::out_of_memory : errc::ok; }
+
+ private:
+  using Ring = typename Traits::ring;
+
+  struct RingState final : detail::PolledState {
+    RingState(detail::ChannelFace& channel_, std::uint64_t id_, const MemoryType& memory) noexcept
+        : PolledState(channel_, id_), ring(memory) {
+      queue = &ring;
+    }
+    detail::Block destroy() noexcept override {
+      this->~RingState();
+      return {this, sizeof(RingState), alignof(RingState)};
+    }
+    [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(RingState) + ring.bytes(); }
+    Ring ring;
+  };
+
+  errc acquire(std::string_view channel, ChannelType*& found) noexcept {
+    return core_ == nullptr ? errc::out_of_memory : core_->acquire(channel, found);
+  }
+
+  Subscription make_subscription(ChannelType& channel) noexcept {
+    using State = detail::SubscriptionState;
+    if (void* const address = channel.allocate(sizeof(State), alignof(State))) {
+      return Subscription{*::new (address) State{channel, core_->new_subscription_id()}};
+    }
+    core_->drop_reference(channel);
+    return Subscription{errc::out_of_memory};
+  }
+
+  static Subscription enter(Subscription subscription, ChannelType& channel, const detail::SinkOperations* operations,
+                            void* sink) noexcept {
+    detail::SubscriptionState* const state = subscription.state();
+    if (state == nullptr) return subscription;  // no memory, or its setup reset it
+    const errc error = channel.enter(*state, operations, sink);
+    if (error == errc::ok) return subscription;
+    subscription.reset();
+    return Subscription{error};
+  }
+
+  TriggerResult trigger_one(std::string_view channel, std::string_view event, Data data,
+                            const TriggerOptions* options) {
+    if (core_ == nullptr) return {.error = errc::out_of_memory};
+    if (const errc error = core_->check_event(event, data); error != errc::ok) return {.error = error};
+    auto guard = core_->domain.pin();
+    if (guard.error() != errc::ok) return {.error = guard.error()};
+    ChannelType* const found = core_->find(channel);
+    if (found == nullptr) return {.error = ChannelName::check(channel, core_->limits.channel_name)};
+    guard.enter(found);
+    return found->deliver(guard, event, data.text(), options);
+  }
+
+  TriggerResult trigger_many(std::span<const std::string_view> channels, std::string_view event, Data data,
+                             const TriggerOptions& options) {
+    if (core_ == nullptr) return {.error = errc::out_of_memory};
+    if (const errc error = core_->check_event(event, data); error != errc::ok) return {.error = error};
+    if (channels.size() > core_->limits.channels_per_trigger) return {.error = errc::too_many_channels};
+    for (const std::string_view channel : channels) {
+      if (const errc error = ChannelName::check(channel, core_->limits.channel_name); error != errc::ok) {
+        return {.error = error};
+      }
+    }
+    for (const std::string_view channel : channels) {
+      auto guard = core_->domain.pin();
+      if (guard.error() != errc::ok) return {.error = guard.error()};
+      ChannelType* const found = core_->find(channel);
+      if (found != nullptr && !found->has_room(event.size() + data.text().size(), options.except.value())) {
+        return {.error = errc::overloaded};
+      }
+    }
+    TriggerResult total;
+#if FANFARE_EXCEPTIONS
+    std::exception_ptr first;
+#endif
+    for (const std::string_view channel : channels) {
+#if FANFARE_EXCEPTIONS
+      try {
+        add(total, trigger_one(channel, event, data, &options));
+      } catch (...) {
+        if (first == nullptr) {
+          first = std::current_exception();
+        } else {
+          core_->count_suppressed(1);
+        }
+      }
+#else
+      add(total, trigger_one(channel, event, data, &options));
+#endif
+    }
+#if FANFARE_EXCEPTIONS
+    if (first != nullptr) std::rethrow_exception(first);
+#endif
+    if (channels.size() != 1) total.id = {};
+    return total;
+  }
+
+  static void add(TriggerResult& total, const TriggerResult& one) noexcept {
+    if (total.error == errc::ok) total.error = one.error;
+    total.delivered += one.delivered;
+    total.id = one.id;
+  }
+
+  detail::RegistryCore<Traits>* core_ = nullptr;
+};
+
+FANFARE_NAMESPACE_END
