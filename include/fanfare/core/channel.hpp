@@ -165,6 +165,8 @@ class Channel final : public ChannelFace, public Garbage {
   using Node = EventNode<Traits>;
   using CallbackList = SubscriberList<A, CallbackFunction>;
   using QueueList = SubscriberList<A, const SinkOperations*>;
+  using CallbackView = typename CallbackList::View;
+  using QueueView = typename QueueList::View;
   using Lock = std::unique_lock<typename A::mutex>;
 
  public:
@@ -195,12 +197,14 @@ class Channel final : public ChannelFace, public Garbage {
 
   [[nodiscard]] errc bind(SubscriptionState& state, std::string_view event, bool all, Binding& binding,
                           std::uint64_t& id) noexcept override {
-    if (!all) {
-      if (event.empty()) return errc::empty_name;
-      if (event.size() > core_.limits.event_name) return errc::event_too_long;
+    errc error = errc::ok;
+    if (!all && event.empty()) error = errc::empty_name;
+    if (!all && event.size() > core_.limits.event_name) error = errc::event_too_long;
+    if (error != errc::ok) {
+      note_setup_error(state, error);
+      return error;
     }
     GarbageQueue ready;
-    errc error = errc::ok;
     {
       const Lock lock(mutex_);
       error = bind_locked(state, event, all, binding);
@@ -208,6 +212,7 @@ class Channel final : public ChannelFace, public Garbage {
       collect_if_due(ready);
     }
     ready.destroy_all(core_.memory);
+    note_setup_error(state, error);
     return error;
   }
 
@@ -222,11 +227,13 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   void leave(SubscriptionState& state, Leave how) noexcept override {
-    const bool wait = how == Leave::waiting && !core_.domain.inside();
+    if (state.ended_early != nullptr) *state.ended_early = true;
+    bool wait = how == Leave::waiting && !core_.domain.inside();
     std::uint64_t stamp = 0;
     GarbageQueue ready;
     {
       const Lock lock(mutex_);
+      wait = wait || core_.drained();
       stamp = unlink_locked(state);
       if (!wait) retire_state(state, stamp);
       collect_if_due(ready);
@@ -242,10 +249,11 @@ class Channel final : public ChannelFace, public Garbage {
   void free_left(PolledState& state) noexcept override {
     const bool wait = !core_.domain.inside();
     GarbageQueue ready;
-    const std::uint64_t stamp = core_.domain.advance();
-    if (!wait) {
-      const Lock lock(mutex_);
-      retire_state(state, stamp);
+    std::uint64_t stamp = 0;
+    {
+      const Lock lock(mutex_);  // stamps of one queue grow
+      stamp = core_.domain.advance();
+      if (!wait) retire_state(state, stamp);
     }
     finish_leaving(ready, wait ? &state : nullptr, stamp);
   }
@@ -301,19 +309,30 @@ class Channel final : public ChannelFace, public Garbage {
       return {.error = errc::closed};
     }
     if (options == nullptr) return deliver_from(guard, event, data, nullptr, 0);
-    const MessageOrigin origin{options->user_id, options->socket_id, options->except_socket};
+    const MessageOrigin origin = origin_of(*options);
     return deliver_from(guard, event, data, &origin, options->except.value());
   }
 
-  /// Whether every queue has room for an event; looked at before an event goes to several channels.
-  [[nodiscard]] bool has_room(std::size_t bytes, std::uint64_t excluded) const noexcept {
-    const auto view = queues_.view();
-    for (const auto& slot : view) {
-      const SinkOperations* operations = slot.function();
-      if (operations == nullptr || (excluded != 0 && view.owner(slot) == excluded)) continue;
-      if (!operations->has_room(slot.context(), bytes)) return false;
-    }
-    return true;
+  /// The first half of a delivery to several channels: finds out whether it can be done.
+  /// \param message   receives what `deliver_prepared` takes over, or null if no queue wants one.
+  [[nodiscard]] errc prepare(std::string_view event, std::string_view data, const TriggerOptions& options,
+                             MessageType*& message) const noexcept {
+    const MessageOrigin origin = origin_of(options);
+    const MessageParts parts{name(), event, data, &origin};
+    const QueueView queues = queues_.view();
+    if (!has_room(queues, parts, options.except.value())) return errc::overloaded;
+    return prepare(queues, parts, options.except.value(), message);
+  }
+
+  /// The second half.
+  TriggerResult deliver_prepared(Guard& guard, std::string_view event, std::string_view data,
+                                 const TriggerOptions& options, MessageType* message) {
+    const MessageOrigin origin = origin_of(options);
+    Event seen{name(), event, data, &origin, core_};
+    Delivery delivery;
+    delivery.message = message;
+    if (core_.closed()) return {.error = errc::closed};
+    return deliver_through_queues(guard, seen, options.except.value(), delivery);
   }
 
   /// Empties all lists: the registry ends.
@@ -328,6 +347,7 @@ class Channel final : public ChannelFace, public Garbage {
   /// Frees what nobody can see any more.
   void collect(GarbageQueue& ready) noexcept {
     const Lock lock(mutex_);
+    if (core_.drained()) return core_.domain.collect_awaited(garbage_, ~std::uint64_t{0}, ready);
     core_.domain.collect(garbage_, this, ready);
   }
 
@@ -349,8 +369,9 @@ class Channel final : public ChannelFace, public Garbage {
   }
   ~Channel() = default;
 
-  using CallbackView = typename CallbackList::View;
-  using QueueView = typename QueueList::View;
+  static MessageOrigin origin_of(const TriggerOptions& options) noexcept {
+    return {options.user_id, options.socket_id, options.except_socket};
+  }
 
   /// Whom one event has been given to, and will be.
   struct Delivery {
@@ -371,7 +392,10 @@ class Channel final : public ChannelFace, public Garbage {
                              std::uint64_t excluded) {
     // Built once, where callbacks will read it: copying views around costs more than all else here.
     Event seen{name(), event, data, origin, core_};
-    if (ordered_ || !queues_.view().empty()) return deliver_through_queues(guard, seen, excluded);
+    if (ordered_ || !queues_.view().empty()) {
+      Delivery delivery;
+      return deliver_through_queues(guard, seen, excluded, delivery);
+    }
     const Node* const node = events_.find(event, core_.hash(event));
     const CallbackView named = node == nullptr ? CallbackView{} : node->list.view();
     const CallbackView all = all_.view();
@@ -379,8 +403,8 @@ class Channel final : public ChannelFace, public Garbage {
     return {errc::ok, call_back(guard, seen, excluded, named, all), {}};
   }
 
-  FANFARE_NOINLINE TriggerResult deliver_through_queues(Guard& guard, Event& seen, std::uint64_t excluded) {
-    Delivery delivery;
+  FANFARE_NOINLINE TriggerResult deliver_through_queues(Guard& guard, Event& seen, std::uint64_t excluded,
+                                                        Delivery& delivery) {
     if (ordered_) {
       deliver_in_order(seen.parts_, excluded, delivery);
     } else {
@@ -469,13 +493,15 @@ class Channel final : public ChannelFace, public Garbage {
     });
   }
 
+  static bool has_room(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded) noexcept {
+    const std::size_t bytes = parts.name.size() + parts.data.size();
+    return each_queue(queues, excluded,
+                      [&](const SinkOperations& operations, void* sink) { return operations.has_room(sink, bytes); });
+  }
+
   void push(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
             Delivery& delivery) const noexcept {
-    const std::size_t bytes = parts.name.size() + parts.data.size();
-    const bool room = each_queue(queues, excluded, [&](const SinkOperations& operations, void* sink) {
-      return operations.has_room(sink, bytes);
-    });
-    if (!room) {
+    if (!has_room(queues, parts, excluded)) {
       delivery.result.error = errc::overloaded;
       return;
     }
@@ -499,7 +525,7 @@ class Channel final : public ChannelFace, public Garbage {
       retire_unbound_nodes(core_.domain.advance());
       return errc::out_of_memory;
     }
-    binding.id = ++state.last_binding;
+    binding.id = core_.new_number();
     (state.last == nullptr ? state.first : state.last->next) = &binding;
     state.last = &binding;
     return errc::ok;
@@ -507,6 +533,7 @@ class Channel final : public ChannelFace, public Garbage {
 
   errc enter_locked(SubscriptionState& state, const SinkOperations* operations, void* sink) noexcept {
     if (core_.closed()) return errc::closed;
+    if (state.setup_error != errc::ok) return state.setup_error;
     for (Binding* binding = state.first; binding != nullptr; binding = binding->next) {
       if (publish(*binding, state.id)) continue;
       for (Binding* undo = state.first; undo != binding; undo = undo->next) unpublish(*undo);
@@ -630,6 +657,11 @@ class Channel final : public ChannelFace, public Garbage {
 
   // ---- without the lock
 
+  /// An error of a `bind` inside a setup is the subscription's error.
+  static void note_setup_error(SubscriptionState& state, errc error) noexcept {
+    if (state.ended_early != nullptr && state.setup_error == errc::ok) state.setup_error = error;
+  }
+
   template <class Matches>
   std::size_t remove_bindings(SubscriptionState& state, Matches matches) noexcept {
     const bool wait = !core_.domain.inside();
@@ -702,10 +734,12 @@ class Channel final : public ChannelFace, public Garbage {
     Lock lock(mutex_);
     if (reporting_) return;
     reporting_ = true;
-    for (; transitions_ != 0; --transitions_) {
+    for (; transitions_ != 0 && !cleared_; --transitions_) {
       reported_occupied_ = !reported_occupied_;
+      core_.report_begins();
       lock.unlock();
       core_.report(name(), reported_occupied_);
+      core_.report_ends();
       lock.lock();
     }
     reporting_ = false;

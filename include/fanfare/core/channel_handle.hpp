@@ -26,9 +26,14 @@ class ChannelHandle {
   }
   ChannelHandle(ChannelHandle&& other) noexcept
       : channel_(std::exchange(other.channel_, nullptr)), error_(std::exchange(other.error_, errc::closed)) {}
-  ChannelHandle& operator=(ChannelHandle other) noexcept {
-    std::swap(channel_, other.channel_);
-    std::swap(error_, other.error_);
+  ChannelHandle& operator=(const ChannelHandle& other) noexcept {
+    ChannelHandle copy{other};
+    swap(copy);
+    return *this;
+  }
+  ChannelHandle& operator=(ChannelHandle&& other) noexcept {
+    ChannelHandle moved{std::move(other)};
+    swap(moved);
     return *this;
   }
   ~ChannelHandle() {
@@ -36,7 +41,7 @@ class ChannelHandle {
   }
 
   /// As `ChannelRegistry::trigger`.
-  TriggerResult trigger(std::string_view event, Data data) const {
+  TriggerResult trigger(std::string_view event, Data data = {}) const {
     if (channel_ == nullptr) return {.error = error_};
     return channel_->trigger(event, data, nullptr);
   }
@@ -65,6 +70,11 @@ class ChannelHandle {
   explicit ChannelHandle(detail::ChannelFace& channel) noexcept : channel_(&channel) {}
 
  private:
+  void swap(ChannelHandle& other) noexcept {
+    std::swap(channel_, other.channel_);
+    std::swap(error_, other.error_);
+  }
+
   detail::ChannelFace* channel_ = nullptr;
   errc error_ = errc::closed;
 };

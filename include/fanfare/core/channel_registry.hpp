@@ -168,6 +168,9 @@ class RegistryCore final : public MessageSource {
     // (21) seq_cst; pairs with (22): either a trigger sees that the registry is closed, or the closer sees its pin.
     return closed_.load(std::memory_order_seq_cst);
   }
+  /// Whether the registry has ended and nobody reads any more. Nothing is retired from then on: who leaves frees at once,
+  /// as there may be nobody to collect later. \pre under a channel's lock
+  [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t hash(std::string_view name) const noexcept { return Traits::hash::hash(name, seed_); }
 
   [[nodiscard]] errc check_event(std::string_view event, Data data) const noexcept {
@@ -187,7 +190,8 @@ class RegistryCore final : public MessageSource {
 
   /// Never the same twice, and larger each time.
   [[nodiscard]] std::uint64_t new_epoch() noexcept {
-    const auto now = static_cast<std::uint64_t>(Traits::clock::now().time_since_epoch().count());
+    const auto ticks = Traits::clock::now().time_since_epoch().count();
+    const std::uint64_t now = ticks < 0 ? 0 : static_cast<std::uint64_t>(ticks);
     std::uint64_t last = last_epoch_.load(std::memory_order_relaxed);
     std::uint64_t next = 0;
     do {
@@ -195,14 +199,18 @@ class RegistryCore final : public MessageSource {
     } while (!last_epoch_.compare_exchange_weak(last, next, std::memory_order_relaxed, std::memory_order_relaxed));
     return next;
   }
-  [[nodiscard]] std::uint64_t new_subscription_id() noexcept {
-    return last_subscription_.fetch_add(1, std::memory_order_relaxed) + 1;
-  }
+  /// For subscriptions and bindings. Never 0.
+  [[nodiscard]] std::uint64_t new_number() noexcept { return last_number_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
   [[nodiscard]] bool has_hooks() const noexcept { return on_occupied_ != nullptr || on_vacated_ != nullptr; }
   void report(std::string_view channel, bool occupied) const {
     const auto& hook = occupied ? on_occupied_ : on_vacated_;
     if (hook != nullptr) hook(channel);
+  }
+  /// \pre under a channel's lock, and the channel is not cleared
+  void report_begins() noexcept { reports_.fetch_add(1, std::memory_order_relaxed); }
+  void report_ends() noexcept {
+    reports_.fetch_sub(1, std::memory_order_release);  // (26) release; pairs with the acquire in (27)
   }
   void count_occupied(int by) noexcept {
     if (by > 0) {
@@ -301,6 +309,9 @@ class RegistryCore final : public MessageSource {
       home.channels.for_each([](ChannelType& channel) { channel.clear(); });
     }
     domain.await_all();
+    // (27) acquire; pairs with the release in (26). No report begins any more: each channel was cleared under its lock.
+    A::await([&] { return reports_.load(std::memory_order_acquire) == 0; });
+    drained_.store(true, std::memory_order_relaxed);
     collect();
     drop();
   }
@@ -366,13 +377,15 @@ class RegistryCore final : public MessageSource {
   std::function<void(std::string_view)> on_vacated_;
   const std::uint64_t seed_;
   atomic<bool> closed_{false};
+  atomic<bool> drained_{false};
   std::array<Stripe, Traits::threading::stripes> stripes_;
   atomic<std::size_t> owners_{1};  // the registry, and every channel
   atomic<std::size_t> entries_{0};
   atomic<std::size_t> occupied_{0};
+  atomic<std::size_t> reports_{0};  // hooks that are running
   atomic<std::uint64_t> suppressed_{0};
   atomic<std::uint64_t> last_epoch_{0};
-  atomic<std::uint64_t> last_subscription_{0};
+  atomic<std::uint64_t> last_number_{0};
 };
 
 }  // namespace detail
@@ -400,6 +413,7 @@ class ChannelRegistry {
   using Core = detail::RegistryCore<Traits>;
   using ChannelType = detail::Channel<Traits>;
   using MemoryType = typename Traits::memory;
+  using MessageType = typename Traits::message;
 
  public:
   /// Where the allocator policy takes its memory from.
@@ -430,14 +444,32 @@ class ChannelRegistry {
 
   /// Subscribes with bindings that miss nothing: `setup(Subscription&)` runs before the subscription enters the channel.
   /// \throws     what `setup` throws; nothing is left behind then.
-  template <std::invocable<Subscription&> Setup>
+  template <class Setup>
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
+    static_assert(std::invocable<Setup, Subscription&>,
+                  "fanfare: the second argument of subscribe is a function of (fanfare::Subscription&) that binds "
+                  "callbacks to it, or an Inbox");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
     Subscription subscription = make_subscription(*found);
-    if (subscription.state() == nullptr) return subscription;
-    std::forward<Setup>(setup)(subscription);
-    return enter(std::move(subscription), *found, nullptr, nullptr);
+    detail::SubscriptionState* const state = subscription.state();
+    if (state == nullptr) return subscription;
+    {
+      const SetupScope scope{*state};
+      std::forward<Setup>(setup)(subscription);
+      if (scope.ended) return subscription;
+    }
+    // Moved elsewhere: it may end as soon as it has entered, and would take the channel with it.
+    ChannelHandle held;
+    if (subscription.state() == nullptr) {
+      found->add_handle();
+      held = ChannelHandle{*found};
+    }
+    // It enters whoever holds it now: the setup may have moved it elsewhere.
+    const errc error = found->enter(*state, nullptr, nullptr);
+    if (error == errc::ok) return subscription;
+    subscription.reset();
+    return Subscription{error};
   }
 
   /// Subscribes a queue that is read by polling.
@@ -451,7 +483,7 @@ class ChannelRegistry {
       core_->drop_reference(*found);
       return PolledSubscription{errc::out_of_memory};
     }
-    auto* const state = ::new (address) RingState{*found, core_->new_subscription_id(), core_->memory};
+    auto* const state = ::new (address) RingState{*found, core_->new_number(), core_->memory};
     errc error = state->ring.reserve(inbox) ? errc::ok : errc::out_of_memory;
     if (error == errc::ok) error = found->enter(*state, &detail::OperationsOf<Ring>::value, &state->ring);
     if (error != errc::ok) {
@@ -464,11 +496,17 @@ class ChannelRegistry {
   /// Subscribes a queue of the caller's. It must live until `reset` or the destructor of the subscription has returned,
   /// outside of any callback: until then, and after `detach`, triggers that are under way may still push.
   /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
-  template <Sink S>
+  template <class S>
   [[nodiscard]] Subscription attach(std::string_view channel, S& sink) {
+    static_assert(Sink<S>, "fanfare: attach: the type does not satisfy the concept fanfare::Sink");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    return enter(make_subscription(*found), *found, &detail::OperationsOf<S>::value, &sink);
+    Subscription subscription = make_subscription(*found);
+    if (subscription.state() == nullptr) return subscription;
+    const errc error = found->enter(*subscription.state(), &detail::OperationsOf<S>::value, &sink);
+    if (error == errc::ok) return subscription;
+    subscription.reset();
+    return Subscription{error};
   }
 
   /// Holds a channel, so that triggering it needs no lookup. The channel exists as long as the handle does.
@@ -489,19 +527,21 @@ class ChannelRegistry {
   /// \progress      lock-free; on ordered channels (presence, cache) it locks the channel while it pushes. One
   ///                allocation if there is a queue, none otherwise.
   /// \complexity    O(queues + callbacks bound to this event or to all).
-  TriggerResult trigger(std::string_view channel, std::string_view event, Data data) {
+  TriggerResult trigger(std::string_view channel, std::string_view event, Data data = {}) {
     return trigger_one(channel, event, data, nullptr);
   }
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
     return trigger_one(channel, event, data, &options);
   }
 
-  /// The same for several channels. All names are checked, and all queues looked at, before the first delivery.
+  /// The same for several channels. All names are checked, all queues are asked for room and everything is encoded before
+  /// the first delivery. A channel that is named twice gets the event twice.
   ///
-  /// If a callback throws, the channels behind it still get the event; the first exception leaves at the end. What is
-  /// only found at a channel's turn (`not_utf8`, `out_of_memory`, a queue that filled up in between) is in `error`
-  /// although other channels got the event. `too_many_channels`: more than `Limits::channels_per_trigger`.
-  /// \progress   as for one channel.
+  /// \returns    as for one channel, or `too_many_channels` for more than `Limits::channels_per_trigger`; `delivered` is
+  ///             the sum. If a subscriber comes or a queue fills up between the look and a channel's turn, `error` can
+  ///             say so although other channels got the event.
+  /// \throws     as for one channel: those behind a callback that throws still get the event.
+  /// \progress   as for one channel, with one allocation more.
   TriggerResult trigger(std::span<const std::string_view> channels, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     return trigger_many(channels, event, data, options);
@@ -511,8 +551,8 @@ class ChannelRegistry {
     return trigger_many({channels.begin(), channels.size()}, event, data, options);
   }
 
-  /// Whether the channel has a subscription; a moment's view, as all queries. False also where a query cannot be made:
-  /// nested too deep, or no memory for it.
+  /// Whether the channel has a subscription; a moment's view, as all queries. False also where there is no memory to
+  /// ask: with more than 32 reads under way at once a query may need some.
   /// \progress lock-free.
   [[nodiscard]] bool occupied(std::string_view channel) const noexcept { return subscribers(channel) != 0; }
 
@@ -520,7 +560,7 @@ class ChannelRegistry {
   /// \progress lock-free.
   [[nodiscard]] std::size_t subscribers(std::string_view channel) const noexcept {
     if (core_ == nullptr) return 0;
-    const auto guard = core_->domain.pin();
+    const auto guard = core_->domain.pin(ReadFor::query);
     if (guard.error() != errc::ok) return 0;
     const ChannelType* found = core_->find(channel);
     return found == nullptr ? 0 : found->subscribers();
@@ -533,12 +573,12 @@ class ChannelRegistry {
   /// Calls `f(std::string_view name, std::size_t subscribers)` for every occupied channel whose name begins with
   /// `prefix`. Channels that come or go meanwhile may be missed. `f` counts as a callback of every channel: while it
   /// runs, no memory of the registry is reused, and whoever leaves any channel waits.
-  /// \returns `errc::ok`, `nested_too_deep` or `out_of_memory`.
+  /// \returns `errc::ok` or `out_of_memory`, as for `occupied`.
   /// \progress lock-free. \complexity O(channels).
   template <std::invocable<std::string_view, std::size_t> F>
   errc for_each_channel(F&& f, std::string_view prefix = {}) const {
     if (core_ == nullptr) return errc::out_of_memory;
-    auto guard = core_->domain.pin();
+    auto guard = core_->domain.pin(ReadFor::query);
     if (guard.error() != errc::ok) return guard.error();
     guard.enter_callbacks();
     core_->for_each([&](const ChannelType& channel) {
@@ -563,6 +603,18 @@ class ChannelRegistry {
  private:
   using Ring = typename Traits::ring;
 
+  /// While a setup runs: notices whether the subscription ends in it.
+  struct SetupScope {
+    explicit SetupScope(detail::SubscriptionState& state_) noexcept : state(state_) { state.ended_early = &ended; }
+    SetupScope(const SetupScope&) = delete;
+    SetupScope& operator=(const SetupScope&) = delete;
+    ~SetupScope() {
+      if (!ended) state.ended_early = nullptr;
+    }
+    detail::SubscriptionState& state;
+    bool ended = false;
+  };
+
   struct RingState final : detail::PolledState {
     RingState(detail::ChannelFace& channel_, std::uint64_t id_, const MemoryType& memory) noexcept
         : PolledState(channel_, id_), ring(memory) {
@@ -583,20 +635,10 @@ class ChannelRegistry {
   Subscription make_subscription(ChannelType& channel) noexcept {
     using State = detail::SubscriptionState;
     if (void* const address = channel.allocate(sizeof(State), alignof(State))) {
-      return Subscription{*::new (address) State{channel, core_->new_subscription_id()}};
+      return Subscription{*::new (address) State{channel, core_->new_number()}};
     }
     core_->drop_reference(channel);
     return Subscription{errc::out_of_memory};
-  }
-
-  static Subscription enter(Subscription subscription, ChannelType& channel, const detail::SinkOperations* operations,
-                            void* sink) noexcept {
-    detail::SubscriptionState* const state = subscription.state();
-    if (state == nullptr) return subscription;  // no memory, or its setup reset it
-    const errc error = channel.enter(*state, operations, sink);
-    if (error == errc::ok) return subscription;
-    subscription.reset();
-    return Subscription{error};
   }
 
   TriggerResult trigger_one(std::string_view channel, std::string_view event, Data data,
@@ -621,22 +663,26 @@ class ChannelRegistry {
         return {.error = error};
       }
     }
-    for (const std::string_view channel : channels) {
+    PreparedMessages prepared{core_->memory, channels.size()};
+    if (!prepared) return {.error = errc::out_of_memory};
+    for (std::size_t i = 0; i < channels.size(); ++i) {
       auto guard = core_->domain.pin();
       if (guard.error() != errc::ok) return {.error = guard.error()};
-      ChannelType* const found = core_->find(channel);
-      if (found != nullptr && !found->has_room(event.size() + data.text().size(), options.except.value())) {
-        return {.error = errc::overloaded};
-      }
+      ChannelType* const found = core_->find(channels[i]);
+      if (found == nullptr) continue;
+      guard.enter(found);
+      const errc error = found->prepare(event, data.text(), options, prepared[i]);
+      if (error != errc::ok) return {.error = error};
     }
+
     TriggerResult total;
 #if FANFARE_EXCEPTIONS
     std::exception_ptr first;
 #endif
-    for (const std::string_view channel : channels) {
+    for (std::size_t i = 0; i < channels.size(); ++i) {
 #if FANFARE_EXCEPTIONS
       try {
-        add(total, trigger_one(channel, event, data, &options));
+        add(total, trigger_prepared(channels[i], event, data, options, prepared[i]));
       } catch (...) {
         if (first == nullptr) {
           first = std::current_exception();
@@ -645,7 +691,7 @@ class ChannelRegistry {
         }
       }
 #else
-      add(total, trigger_one(channel, event, data, &options));
+      add(total, trigger_prepared(channels[i], event, data, options, prepared[i]));
 #endif
     }
 #if FANFARE_EXCEPTIONS
@@ -654,6 +700,45 @@ class ChannelRegistry {
     if (channels.size() != 1) total.id = {};
     return total;
   }
+
+  TriggerResult trigger_prepared(std::string_view channel, std::string_view event, Data data,
+                                 const TriggerOptions& options, MessageType*& message) {
+    auto guard = core_->domain.pin();
+    if (guard.error() != errc::ok) return {.error = guard.error()};
+    ChannelType* const found = core_->find(channel);
+    if (found == nullptr) return {};
+    guard.enter(found);
+    return found->deliver_prepared(guard, event, data.text(), options, std::exchange(message, nullptr));
+  }
+
+  /// A message for each channel of a trigger, where one is wanted.
+  class PreparedMessages {
+   public:
+    PreparedMessages(MemoryType& memory, std::size_t count) noexcept
+        : memory_(memory),
+          count_(count),
+          messages_(static_cast<MessageType**>(memory.allocate(bytes(), alignof(void*)))) {
+      for (std::size_t i = 0; messages_ != nullptr && i < count; ++i) messages_[i] = nullptr;
+    }
+    PreparedMessages(const PreparedMessages&) = delete;
+    PreparedMessages& operator=(const PreparedMessages&) = delete;
+    ~PreparedMessages() {
+      if (messages_ == nullptr) return;
+      for (std::size_t i = 0; i < count_; ++i) {
+        if (messages_[i] != nullptr) messages_[i]->release();
+      }
+      memory_.deallocate(messages_, bytes(), alignof(void*));
+    }
+    explicit operator bool() const noexcept { return messages_ != nullptr; }
+    MessageType*& operator[](std::size_t i) noexcept { return messages_[i]; }
+
+   private:
+    [[nodiscard]] std::size_t bytes() const noexcept { return (count_ + 1) * sizeof(MessageType*); }
+
+    MemoryType& memory_;
+    const std::size_t count_;
+    MessageType** const messages_;
+  };
 
   static void add(TriggerResult& total, const TriggerResult& one) noexcept {
     if (total.error == errc::ok) total.error = one.error;

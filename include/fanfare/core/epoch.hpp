@@ -27,6 +27,9 @@ FANFARE_NAMESPACE_BEGIN
 /// How deep triggers may nest: a callback that triggers, whose callback triggers, and so on.
 inline constexpr std::size_t max_trigger_depth = 64;
 
+/// What a read is for: only triggers count towards their depth.
+enum class ReadFor : bool { query, trigger };
+
 /// Decides when memory that readers may still see can be reused.
 ///
 /// A reader pins the domain, looks something up, then names the *scope* that it found and reads only that from there
@@ -36,13 +39,17 @@ inline constexpr std::size_t max_trigger_depth = 64;
 /// Thread safety: all members from any thread, concurrently.
 template <Atomics A, Memory M>
 class EpochDomain {
+  template <class T>
+  using atomic = typename A::template atomic<T>;
+
   struct Record;
 
  public:
   /// One read. Ends with the object. Reads may nest and may end in any order.
   class [[nodiscard]] Guard {
    public:
-    Guard(Guard&& other) noexcept : record_(std::exchange(other.record_, nullptr)), error_(other.error_) {}
+    Guard(Guard&& other) noexcept
+        : record_(std::exchange(other.record_, nullptr)), elsewhere_(other.elsewhere_), error_(other.error_) {}
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
     Guard& operator=(Guard&&) = delete;
@@ -50,6 +57,7 @@ class EpochDomain {
       if (record_ == nullptr) return;
       record_->scope.store(nullptr, std::memory_order_relaxed);
       record_->owner.store(0, std::memory_order_relaxed);
+      if (elsewhere_ != nullptr) elsewhere_->fetch_sub(1, std::memory_order_relaxed);
       record_->epoch.store(0, std::memory_order_release);  // (5) release; pairs with the scan (4) and the claim (1)
     }
 
@@ -67,10 +75,12 @@ class EpochDomain {
 
    private:
     friend class EpochDomain;
-    explicit Guard(Record* record) noexcept : record_(record) {}
+    explicit Guard(Record* record, atomic<std::size_t>* elsewhere = nullptr) noexcept
+        : record_(record), elsewhere_(elsewhere) {}
     explicit Guard(errc error) noexcept : error_(error) {}
 
     Record* record_ = nullptr;
+    atomic<std::size_t>* elsewhere_ = nullptr;  // where it is counted, if the record is not the one hinted at
     errc error_ = errc::ok;
   };
 
@@ -89,10 +99,14 @@ class EpochDomain {
   /// Begins a read.
   /// \progress   lock-free; a memory allocation only where more than 32 reads are under way at once.
   /// \complexity one locked instruction if the record that the thread's identity hints at is free.
-  [[nodiscard]] Guard pin() noexcept {
+  [[nodiscard]] Guard pin(ReadFor use = ReadFor::trigger) noexcept {
     Record& hinted = first_.records[hint(A::thread_identity())];
-    if (claim(hinted)) return Guard{&hinted};
-    return pin_elsewhere();
+    if (claim(hinted)) {
+      // With no trigger in a record that it was not hinted to, a free hint means that this thread is in no trigger.
+      if (use == ReadFor::query || elsewhere_.load(std::memory_order_relaxed) == 0) return Guard{&hinted};
+      return check_depth(hinted);
+    }
+    return pin_elsewhere(use);
   }
 
   /// The stamp of what has just been unlinked: readers that begin from now on cannot see it.
@@ -121,6 +135,7 @@ class EpochDomain {
   /// The same after `await(scope, stamp)`, without looking at the readers again.
   void collect_awaited(Queue& queue, std::uint64_t stamp, detail::GarbageQueue& out) noexcept {
     queue.take_front([&](const detail::Garbage& garbage) { return garbage.stamp() <= stamp; }, out);
+    queue.postpone();
   }
   /// Frees all. \pre nobody reads.
   template <Memory AnyMemory>
@@ -182,9 +197,6 @@ class EpochDomain {
   }
 
  private:
-  template <class T>
-  using atomic = typename A::template atomic<T>;
-
   struct alignas(64) Record {
     atomic<std::uint64_t> epoch{0};      // 0: free
     atomic<std::uintptr_t> owner{0};     // the thread, while it may run callbacks
@@ -210,13 +222,23 @@ class EpochDomain {
     return record.epoch.compare_exchange_strong(free, now, std::memory_order_seq_cst, std::memory_order_relaxed);
   }
 
-  FANFARE_NOINLINE Guard pin_elsewhere() noexcept {
+  FANFARE_NOINLINE Guard check_depth(Record& claimed) noexcept {
+    Guard guard{&claimed};
     if (depth() >= max_trigger_depth) return Guard{errc::nested_too_deep};
+    return guard;
+  }
+
+  FANFARE_NOINLINE Guard pin_elsewhere(ReadFor use) noexcept {
+    if (use == ReadFor::trigger && depth() >= max_trigger_depth) return Guard{errc::nested_too_deep};
     const std::size_t start = hint(A::thread_identity());
     for (RecordBlock* block = &first_;;) {
       for (std::size_t i = 0; i < records_per_block; ++i) {
         Record& record = block->records[(start + i) % records_per_block];
-        if (record.epoch.load(std::memory_order_relaxed) == 0 && claim(record)) return Guard{&record};
+        if (record.epoch.load(std::memory_order_relaxed) == 0 && claim(record)) {
+          if (use == ReadFor::query) return Guard{&record};
+          elsewhere_.fetch_add(1, std::memory_order_relaxed);  // only read by its own thread in a way that matters
+          return Guard{&record, &elsewhere_};
+        }
       }
       RecordBlock* next = block->next.load(std::memory_order_seq_cst);  // (12) seq_cst; pairs with (13)
       if (next == nullptr && (next = append(*block)) == nullptr) return Guard{errc::out_of_memory};
@@ -266,6 +288,7 @@ class EpochDomain {
   }
 
   alignas(64) atomic<std::uint64_t> epoch_{1};
+  alignas(64) atomic<std::size_t> elsewhere_{0};  // triggers in records that they were not hinted to
   RecordBlock first_;
   [[no_unique_address]] M memory_;
 };

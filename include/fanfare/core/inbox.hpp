@@ -96,8 +96,8 @@ class MessageRing final : public PolledQueue {
       } else if (turn < position) {  // a lap behind: full
         dropped_.fetch_add(1, std::memory_order_relaxed);
         if (overflow_ == Overflow::drop_newest) return false;
-        // Nothing to drop: the oldest cell is being filled or emptied by another thread, and this event is the price.
-        if (!pop(position)) return false;
+        // Only the message in the way. If another thread is just filling or emptying that cell, this event is the price.
+        if (!pop(position - mask_)) return false;
         position = tail_.load(std::memory_order_relaxed);
       } else {
         position = tail_.load(std::memory_order_relaxed);
@@ -129,7 +129,7 @@ class MessageRing final : public PolledQueue {
   [[nodiscard]] std::size_t size() const noexcept override {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    return tail > head ? static_cast<std::size_t>(tail - head) : 0;
+    return tail > head ? std::min(static_cast<std::size_t>(tail - head), mask_ + 1) : 0;
   }
   [[nodiscard]] std::uint64_t dropped() const noexcept override { return dropped_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t capacity() const noexcept override { return mask_ + 1; }

@@ -44,8 +44,15 @@ class MessagePtr {
   MessagePtr() = default;
   MessagePtr(const MessagePtr& other) noexcept;
   MessagePtr(MessagePtr&& other) noexcept : message_(std::exchange(other.message_, nullptr)) {}
-  MessagePtr& operator=(MessagePtr other) noexcept {
-    std::swap(message_, other.message_);
+  // Two, not one by value: clang 14 forgets to destroy such an argument where it is `{}` in a template.
+  MessagePtr& operator=(const MessagePtr& other) noexcept {
+    MessagePtr copy{other};
+    std::swap(message_, copy.message_);
+    return *this;
+  }
+  MessagePtr& operator=(MessagePtr&& other) noexcept {
+    MessagePtr moved{std::move(other)};
+    std::swap(message_, moved.message_);
     return *this;
   }
   ~MessagePtr();

@@ -60,7 +60,7 @@ class Binding : public Garbage {
   // Under the channel's lock:
   Binding* next = nullptr;     ///< in the subscription
   void* node = nullptr;        ///< the event's node; null: all events
-  std::uint64_t id = 0;        ///< within the subscription
+  std::uint64_t id = 0;        ///< within the registry
   std::uint64_t sequence = 0;  ///< in the subscriber list; 0: not entered yet
   std::size_t position = 0;    ///< a hint
 
@@ -156,10 +156,13 @@ class SubscriptionState : public Garbage {
   // Under the channel's lock:
   Binding* first = nullptr;
   Binding* last = nullptr;
-  std::uint64_t last_binding = 0;
   std::uint64_t queue_sequence = 0;  ///< of its sink in the list of queues; 0: none
   std::size_t queue_position = 0;
   bool entered = false;
+
+  // Of the thread that subscribes, until it has entered:
+  errc setup_error = errc::ok;  ///< the first that a `bind` met
+  bool* ended_early = nullptr;  ///< told when the subscription ends inside its own setup
 
   Block destroy() noexcept override {
     this->SubscriptionState::~SubscriptionState();
@@ -258,6 +261,12 @@ class Subscription {
     static_assert(std::invocable<std::decay_t<F>&, const Event&> || std::invocable<std::decay_t<F>&, T&, const Event&>,
                   "fanfare: a callback must be callable with (const fanfare::Event&) or (T&, const fanfare::Event&)");
     return add(event, false, detail::OwnedCallable<T, std::decay_t<F>>{std::move(owner), std::forward<F>(f)});
+  }
+
+  /// \copydoc bind(std::string_view, std::weak_ptr<T>, F&&)
+  template <class T, class F>
+  BindingId bind(std::string_view event, const std::shared_ptr<T>& owner, F&& f) {
+    return bind(event, std::weak_ptr<T>{owner}, std::forward<F>(f));
   }
 
   /// Calls `f` with every later event. \returns, \throws, \progress, \complexity as `bind`.
@@ -385,7 +394,8 @@ class PolledSubscription {
       const MessagePtr message = polling.state.queue->pop(end);
       if (!message) break;
       ++handled;
-      static_cast<void>(f(Event{*message}));
+      const Event event{*message};
+      static_cast<void>(f(event));
     }
     return handled;
   }

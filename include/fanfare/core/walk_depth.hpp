@@ -50,8 +50,8 @@ class WalkDepthDomain {
   WalkDepthDomain& operator=(const WalkDepthDomain&) = delete;
   ~WalkDepthDomain() { free_pending(); }
 
-  [[nodiscard]] Guard pin() noexcept {
-    if (depth_ >= max_trigger_depth) return Guard{errc::nested_too_deep};
+  [[nodiscard]] Guard pin(ReadFor use = ReadFor::trigger) noexcept {
+    if (use == ReadFor::trigger && depth_ >= max_trigger_depth) return Guard{errc::nested_too_deep};
     return Guard{this};
   }
   [[nodiscard]] std::uint64_t advance() noexcept { return 0; }
