@@ -1,0 +1,20 @@
+# What our own programs are compiled with. Users never see this target: it is linked privately and not exported.
+add_library(fanfare_development INTERFACE)
+target_compile_options(fanfare_development INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow
+  $<$<BOOL:${FANFARE_WARNINGS_AS_ERRORS}>:-Werror>
+  $<$<CXX_COMPILER_ID:GNU>:-fconcepts-diagnostics-depth=2>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # g++ 12 warns of std::string's operator+ when it optimises.
+  target_compile_options(fanfare_development INTERFACE -Wno-restrict)
+endif()
+
+if(FANFARE_SANITIZERS)
+  target_compile_options(fanfare_development INTERFACE
+    -fsanitize=${FANFARE_SANITIZERS} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(fanfare_development INTERFACE -fsanitize=${FANFARE_SANITIZERS})
+  if(FANFARE_SANITIZERS MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ warns of every fence, in the standard library too. Our headers have none.
+    target_compile_options(fanfare_development INTERFACE -Wno-tsan)
+  endif()
+endif()
