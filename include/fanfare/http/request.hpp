@@ -1,0 +1,174 @@
+/// \file
+/// An HTTP request as a plain value, and the tools to read its target.
+#pragma once
+
+#include <fanfare/detail/config.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+
+namespace http {
+
+namespace detail {
+
+[[nodiscard]] constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+/// Whether two texts are the same but for the case of ASCII letters.
+[[nodiscard]] constexpr bool same_word(std::string_view a, std::string_view b) noexcept {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+}
+
+/// ASCII letters and digits.
+[[nodiscard]] constexpr bool is_alphanumeric(char c) noexcept {
+  return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9');
+}
+
+/// ASCII control characters but the tab.
+[[nodiscard]] constexpr bool is_control(char c) noexcept {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && c != '\t') || byte == 0x7f;
+}
+
+/// The value of a hexadecimal digit, or -1.
+[[nodiscard]] constexpr int hex_value(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char letter = lower(c);
+  return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+}
+
+/// Without the spaces and tabs at both ends.
+[[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+}  // namespace detail
+
+/// One line of a header: `name: value`. The name compares without regard to case, the value has no space around it.
+struct Field {
+  std::string name;
+  std::string value;
+
+  friend bool operator==(const Field&, const Field&) = default;
+};
+
+/// What a client asks for. Made by `Parser`, or by hand from the request of another HTTP framework.
+///
+/// Thread safety: like a `std::string`.
+struct Request {
+  std::string method;         ///< As sent, in its case: `GET`.
+  std::string target;         ///< Path and query as sent, not decoded; begins with `/` when a `Parser` made it.
+  std::vector<Field> fields;  ///< In the order in which they came; trailers are not among them.
+  std::string body;           ///< Without the chunks it may have come in.
+  unsigned version = 11;      ///< 10 for HTTP/1.0, 11 for HTTP/1.1.
+  bool keep_alive = true;     ///< Whether the client can send more on this connection (RFC 9112 §9.3).
+
+  /// The target up to the first `?`, not decoded.
+  [[nodiscard]] std::string_view path() const noexcept { return std::string_view(target).substr(0, target.find('?')); }
+
+  /// The target behind the first `?`, not decoded; empty where there is none.
+  [[nodiscard]] std::string_view query() const noexcept {
+    const std::size_t mark = target.find('?');
+    return mark == std::string::npos ? std::string_view{} : std::string_view(target).substr(mark + 1);
+  }
+
+  /// The value of the first field of that name; null where there is none.
+  /// \complexity  O(fields).
+  [[nodiscard]] const std::string* find(std::string_view name) const noexcept {
+    for (const Field& field : fields) {
+      if (detail::same_word(field.name, name)) return &field.value;
+    }
+    return nullptr;
+  }
+
+  /// The value of the first field of that name; empty where there is none.
+  /// \complexity  O(fields).
+  [[nodiscard]] std::string_view field(std::string_view name) const noexcept {
+    const std::string* const value = find(name);
+    return value == nullptr ? std::string_view{} : std::string_view(*value);
+  }
+
+  /// Whether one of the fields of that name has `token` in its comma list, without regard to case: with
+  /// `Connection: keep-alive, Upgrade`, `has_token("connection", "upgrade")` (RFC 9110 §5.6.1). Quotes mean nothing.
+  /// \complexity  O(size of the fields).
+  [[nodiscard]] bool has_token(std::string_view name, std::string_view token) const noexcept {
+    for (const Field& field : fields) {
+      if (!detail::same_word(field.name, name)) continue;
+      for (std::string_view rest = field.value;;) {
+        const std::size_t comma = rest.find(',');
+        if (detail::same_word(detail::trim(rest.substr(0, comma)), token)) return true;
+        if (comma == std::string_view::npos) break;
+        rest.remove_prefix(comma + 1);
+      }
+    }
+    return false;
+  }
+
+  friend bool operator==(const Request&, const Request&) = default;
+};
+
+/// Turns `%41` into `A` (RFC 3986 §2.1). Any byte may come out, NUL included.
+///
+/// \param plus_is_space  whether `+` is a space too, as in the queries that forms make.
+/// \returns              nothing where a `%` is not followed by two hexadecimal digits.
+/// \complexity           O(size), at most one allocation.
+[[nodiscard]] inline std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '%') {
+      if (text.size() - i < 3) return std::nullopt;
+      const int high = detail::hex_value(text[i + 1]);
+      const int low = detail::hex_value(text[i + 2]);
+      if (high < 0 || low < 0) return std::nullopt;
+      c = static_cast<char>(high * 16 + low);
+      i += 2;
+    } else if (c == '+' && plus_is_space) {
+      c = ' ';
+    }
+    decoded.push_back(c);
+  }
+  return decoded;
+}
+
+/// One `name=value` of a query, as it stands there: not decoded.
+struct QueryParameter {
+  std::string_view name;
+  std::string_view value;  ///< empty where there is no `=`
+
+  friend bool operator==(const QueryParameter&, const QueryParameter&) = default;
+};
+
+/// Splits a query at `&`, and each part at its first `=`. Empty parts are skipped, repeated names are kept.
+///
+/// \param query  what `Request::query` returns; the result points into it.
+/// \param most   how many parameters there may be.
+/// \returns      nothing where there are more.
+/// \complexity   O(size).
+[[nodiscard]] inline std::optional<std::vector<QueryParameter>> query_parameters(std::string_view query,
+                                                                                 std::size_t most = 256) {
+  std::vector<QueryParameter> parameters;
+  while (!query.empty()) {
+    const std::size_t end = std::min(query.find('&'), query.size());
+    const std::string_view part = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    if (part.empty()) continue;
+    if (parameters.size() == most) return std::nullopt;
+    const std::size_t equals = std::min(part.find('='), part.size());
+    parameters.push_back({part.substr(0, equals), part.substr(std::min(equals + 1, part.size()))});
+  }
+  return parameters;
+}
+
+}  // namespace http
+
+FANFARE_NAMESPACE_END
