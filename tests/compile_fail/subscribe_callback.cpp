@@ -1,0 +1,8 @@
+// expect: subscribe
+// expect: constraints not satisfied
+#include <fanfare/fanfare.hpp>
+
+// What is given to `subscribe` sets the subscription up; callbacks are bound in it.
+void subscribe(fanfare::ChannelRegistry<>& channels) {
+  auto lobby = channels.subscribe("LOBBY_42", [](const fanfare::Event& /*event*/) {});
+}

@@ -1,0 +1,167 @@
+#include <fanfare/core/wire.hpp>
+
+#include "support/print.hpp"
+#include "support/sinks.hpp"
+#include <fanfare/core/channel_registry.hpp>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fanfare::test {
+namespace {
+
+struct Frame {
+  errc error = errc::ok;
+  unsigned first_byte = 0;
+  std::string payload{};
+};
+
+/// Encodes into an allocation of exactly the size that was asked for, and reads the frame's header back.
+Frame encode(const MessageParts& parts) {
+  const FrameEncoder encoder;
+  std::vector<std::byte> space(encoder.bound(parts));
+  std::size_t written = 0;
+  Frame frame{.error = encoder.encode(parts, space, written)};
+  EXPECT_LE(written, space.size());
+  const auto byte = [&](std::size_t i) { return std::to_integer<std::uint64_t>(space[i]); };
+  frame.first_byte = static_cast<unsigned>(byte(0));
+  std::size_t header = 2;
+  std::uint64_t length = byte(1);
+  if (length >= 126) {
+    header = length == 126 ? 4 : 10;
+    length = 0;
+    for (std::size_t i = 2; i < header; ++i) length = (length << 8U) | byte(i);
+    EXPECT_GE(length, header == 4 ? 126U : 65536U);  // the shortest form is the only one allowed
+  }
+  EXPECT_EQ(header + length, written);
+  frame.payload.assign(reinterpret_cast<const char*>(space.data()) + header, written - header);
+  return frame;
+}
+
+std::string reference_escape(std::string_view text) {
+  std::string out;
+  for (const char character : text) {
+    const auto byte = static_cast<unsigned char>(character);
+    switch (character) {
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\b': out += "\\b"; break;
+      case '\f': out += "\\f"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      default:
+        if (byte < 0x20) {
+          std::array<char, 8> code{};
+          std::snprintf(code.data(), code.size(), "\\u%04x", byte);
+          out += code.data();
+        } else {
+          out += character;
+        }
+    }
+  }
+  return out;
+}
+
+std::string expected(std::string_view name, std::string_view channel, std::string_view data) {
+  return R"({"event":")" + reference_escape(name) + R"(","channel":")" + std::string(channel) + R"(","data":")" +
+         reference_escape(data) + R"("})";
+}
+
+TEST(FrameEncoder, WritesOneTextFrameOfTheProtocolsJson) {
+  const Frame frame = encode({"lobby", "join", R"({"user":"ann"})"});
+  EXPECT_EQ(frame.error, errc::ok);
+  EXPECT_EQ(frame.first_byte, 0x81U);
+  EXPECT_EQ(frame.payload, R"({"event":"join","channel":"lobby","data":"{\"user\":\"ann\"}"})");
+}
+
+TEST(FrameEncoder, DataIsAlwaysAString) {
+  EXPECT_EQ(encode({"c", "e", ""}).payload, R"({"event":"e","channel":"c","data":""})");
+  EXPECT_EQ(encode({"c", "e", "42"}).payload, R"({"event":"e","channel":"c","data":"42"})");
+}
+
+TEST(FrameEncoder, EveryLengthHasTheShortestHeader) {
+  for (std::size_t length = 0; length < 400; ++length) {
+    const std::string data(length, 'x');
+    ASSERT_EQ(encode({"c", "e", data}).payload, expected("e", "c", data)) << length;
+  }
+  for (std::size_t length = 65'536 - 60; length < 65'536 + 20; ++length) {
+    const std::string data(length, 'x');
+    ASSERT_EQ(encode({"c", "e", data}).payload, expected("e", "c", data)) << length;
+  }
+}
+
+TEST(FrameEncoder, EscapesEveryByteInEveryPlace) {
+  for (int value = 0; value < 128; ++value) {
+    for (std::size_t place = 0; place < 40; ++place) {
+      std::string data(40, 'x');
+      data[place] = static_cast<char>(value);
+      const Frame frame = encode({"c", "e", data});
+      ASSERT_EQ(frame.error, errc::ok);
+      ASSERT_EQ(frame.payload, expected("e", "c", data)) << value << ' ' << place;
+    }
+  }
+}
+
+TEST(FrameEncoder, EscapesRandomText) {
+  std::minstd_rand random(5);
+  constexpr std::string_view letters = "abc\"\\\n\x01 \xc3\xa9";
+  for (int round = 0; round < 2000; ++round) {
+    std::string name;
+    std::string data;
+    for (std::size_t i = random() % 20; i > 0; --i) name += letters[random() % 8];
+    for (std::size_t i = random() % 100; i > 0; --i) data += letters[random() % 8];
+    name += "e";
+    data += "\xc3\xa9";
+    const Frame frame = encode({"c", name, data});
+    ASSERT_EQ(frame.error, errc::ok);
+    ASSERT_EQ(frame.payload, expected(name, "c", data));
+  }
+}
+
+TEST(FrameEncoder, TheSenderIsNamedOnPresenceChannels) {
+  const MessageOrigin origin{.user_id = "7\"", .socket_id = "1.2"};
+  EXPECT_EQ(encode({"presence-c", "e", "d", &origin}).payload,
+            R"({"event":"e","channel":"presence-c","data":"d","user_id":"7\""})");
+  EXPECT_EQ(encode({"private-c", "e", "d", &origin}).payload, R"({"event":"e","channel":"private-c","data":"d"})");
+}
+
+TEST(FrameEncoder, RefusesWhatIsNotUtf8) {
+  for (const std::string_view bad :
+       {"\x80", "\xff", "\xc3", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80",
+        "\xe2\x82", "\xf0\x9f\x98", "a\xc3(", "0123456789abcdef\xff",
+        "\xff"
+        "0123456789abcdef"}) {
+    EXPECT_EQ(encode({"c", "e", bad}).error, errc::not_utf8) << bad;
+    EXPECT_EQ(encode({"c", bad, "d"}).error, errc::not_utf8) << bad;
+    const MessageOrigin origin{.user_id = bad};
+    EXPECT_EQ(encode({"presence-c", "e", "d", &origin}).error, errc::not_utf8) << bad;
+  }
+  for (const std::string_view good : {"\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+                                      "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "gr\xc3\xbc\xc3\x9f"}) {
+    EXPECT_EQ(encode({"c", "e", good}).error, errc::ok);
+  }
+}
+
+TEST(FrameEncoder, GivesARegistryItsFrames) {
+  const FrameEncoder encoder;
+  ChannelRegistry<> channels{{.encoder = &encoder}};
+  WireQueue queue;
+  const Subscription subscription = channels.attach("lobby", queue);
+  EXPECT_EQ(channels.trigger("lobby", "e", "d").delivered, 1U);
+  EXPECT_EQ(channels.trigger("lobby", "e", "\xff").error, errc::not_utf8);
+  ASSERT_EQ(queue.frames().size(), 1U);
+  EXPECT_EQ(queue.frames()[0].substr(2), R"({"event":"e","channel":"lobby","data":"d"})");
+}
+
+}  // namespace
+}  // namespace fanfare::test

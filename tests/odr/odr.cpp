@@ -1,0 +1,3 @@
+// Includes everything and says nothing: linked into every test program, it makes a definition in a header that is
+// not `inline` a link error.
+#include <fanfare/fanfare.hpp>
