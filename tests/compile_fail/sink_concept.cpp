@@ -1,4 +1,4 @@
-// expect: constraints not satisfied
+// expect: attach: the type does not satisfy the concept fanfare::Sink
 // expect: Sink
 #include <fanfare/fanfare.hpp>
 
