@@ -1,5 +1,4 @@
-// expect: subscribe
-// expect: the second argument of subscribe is a function of .fanfare::Subscription// expect: the second argument of subscribe is a function of \(fanfare::Subscription// expect: constraints not satisfied\) that binds callbacks. that binds callbacks
+// expect: the second argument of subscribe is a function of .fanfare::Subscription&. that binds callbacks
 #include <fanfare/fanfare.hpp>
 
 // What is given to `subscribe` sets the subscription up; callbacks are bound in it.
