@@ -312,8 +312,6 @@ class Subscription {
   explicit Subscription(detail::SubscriptionState& state) noexcept : state_(&state), error_(errc::closed) {}
   /// \private
   [[nodiscard]] detail::SubscriptionState* state() const noexcept { return state_; }
-  /// \private
-  [[nodiscard]] detail::SubscriptionState* release() noexcept { return std::exchange(state_, nullptr); }
 
  private:
   template <class F>
