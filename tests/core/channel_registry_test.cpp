@@ -302,6 +302,151 @@ TYPED_TEST(ChannelRegistryTest, CollectInACallbackIsHarmless) {
   EXPECT_EQ(this->recorder.take(), Strings{});
 }
 
+// ---- sinks that the registry keeps
+
+TYPED_TEST(ChannelRegistryTest, KeepsASinkThatIsAttachedByValueUntilItsSubscriptionEnds) {
+  for (int how = 0; how < 4; ++how) {
+    SCOPED_TRACE(how);
+    KeptLog kept;
+    {
+      std::optional<Subscription> lobby{this->channels.attach("lobby", KeptSink{kept})};
+      ASSERT_TRUE(*lobby);
+      EXPECT_EQ(kept.destroyed, 0);
+      EXPECT_EQ(this->channels.trigger("lobby", "e", "1").delivered, 1U);
+      Subscription moved = std::move(*lobby);
+      EXPECT_EQ(this->channels.trigger("lobby", "e", "2").delivered, 1U);
+      EXPECT_EQ(kept.destroyed, 0);
+      if (how == 0) moved.reset();
+      if (how == 1) moved.detach();
+      if (how == 2) moved = this->channels.subscribe("lobby");
+      if (how == 3) lobby.emplace(std::move(moved));
+      EXPECT_EQ(this->channels.trigger("lobby", "e", "3").delivered, how == 3 ? 1U : 0U);
+      if (how == 0 || how == 2) {
+        EXPECT_EQ(kept.destroyed, 1);
+      }
+    }
+    this->channels.collect();
+    EXPECT_EQ(kept.destroyed, 1);
+    EXPECT_EQ(kept.pushed.size(), how == 3 ? 3U : 2U);
+    EXPECT_FALSE(this->channels.occupied("lobby"));
+  }
+  EXPECT_EQ(this->channels.stats().retired_bytes, 0U);
+  EXPECT_EQ(this->channels.stats().entries, 0U);
+}
+
+TYPED_TEST(ChannelRegistryTest, AKeptSinkIsNotDestroyedBeforeTheTriggerIsOverThatRemovesIt) {
+  for (const bool detach : {false, true}) {
+    KeptLog kept;
+    Subscription lobby = this->channels.attach("lobby", KeptSink{kept});
+    Subscription other = this->channels.attach("lobby", KeptSink{kept});
+    lobby.bind("e", [&](const Event&) {
+      detach ? lobby.detach() : lobby.reset();
+      detach ? other.detach() : other.reset();
+      this->channels.collect();
+      EXPECT_EQ(kept.destroyed, 0);
+      EXPECT_EQ(this->channels.trigger("lobby", "f", "").delivered, 0U);
+    });
+    EXPECT_EQ(this->channels.trigger("lobby", "e", "").delivered, 3U);
+    this->channels.collect();
+    EXPECT_EQ(kept.destroyed, 2);
+  }
+}
+
+TYPED_TEST(ChannelRegistryTest, AKeptSinkMayOutliveTheRegistry) {
+  for (const bool detach : {false, true}) {
+    KeptLog kept;
+    Subscription lobby;
+    {
+      TypeParam other;
+      lobby = other.attach("lobby", KeptSink{kept});
+      Subscription left = other.attach("lobby", KeptSink{kept});
+      left.detach();
+    }
+    EXPECT_EQ(kept.destroyed, 1);  // the one that was left is destroyed with the registry
+    EXPECT_EQ(lobby.error(), errc::closed);
+    detach ? lobby.detach() : lobby.reset();
+    EXPECT_EQ(kept.destroyed, 2);
+  }
+}
+
+TYPED_TEST(ChannelRegistryTest, ASinkThatIsRefusedStaysWithItsOwner) {
+  KeptLog kept;
+  TypeParam strict{{.limits = {.channels = 1}}};
+  const ChannelHandle one = strict.channel("one");
+  {
+    KeptSink sink{kept};
+    EXPECT_EQ(strict.attach("a b", std::move(sink)).error(), errc::bad_character);
+    EXPECT_FALSE(sink.moved_from());  // NOLINT(bugprone-use-after-move): that is the point
+    EXPECT_EQ(strict.attach("two", std::move(sink)).error(), errc::too_many_channels);
+    EXPECT_FALSE(sink.moved_from());
+    EXPECT_EQ(kept.destroyed, 0);
+  }
+  EXPECT_EQ(kept.destroyed, 1);
+}
+
+TYPED_TEST(ChannelRegistryTest, ASinkWithANameIsNotKept) {
+  KeptLog kept;
+  KeptSink sink{kept};
+  {
+    const Subscription lobby = this->channels.attach("lobby", sink);
+    EXPECT_FALSE(sink.moved_from());
+    this->channels.trigger("lobby", "e", "1");
+  }
+  EXPECT_EQ(kept.destroyed, 0);
+  EXPECT_EQ(kept.pushed, (Strings{"e=1"}));
+}
+
+/// As strictly aligned as it says, and with all that a sink may have.
+struct alignas(64) AlignedSink {
+  static constexpr bool wire = true;
+  struct Seen {
+    int pushed = 0;
+    int misplaced = 0;
+    std::size_t room = 100;
+  };
+  bool push(MessagePtr message, MessageLink& link) noexcept {
+    if (reinterpret_cast<std::uintptr_t>(this) % 64 != 0) ++seen->misplaced;
+    if (message->frame().empty() || link.message != nullptr) ++seen->misplaced;
+    ++seen->pushed;
+    return true;
+  }
+  [[nodiscard]] bool has_room(std::size_t bytes) noexcept { return bytes <= seen->room; }
+  Seen* seen;
+};
+
+TYPED_TEST(ChannelRegistryTest, AKeptSinkHasEverythingThatOthersHave) {
+  LineEncoder encoder;
+  TypeParam other{{.encoder = &encoder}};
+  AlignedSink::Seen seen;
+  Subscription lobby = other.attach("lobby", AlignedSink{&seen});
+  EXPECT_EQ(other.trigger("lobby", "e", "").delivered, 1U);
+  EXPECT_EQ(other.trigger("lobby", "e", "", {.except = lobby}).delivered, 0U);
+  lobby.bind("e", this->recorder.callback());
+  EXPECT_EQ(other.trigger("lobby", "e", "x").delivered, 2U);
+  seen.room = 0;
+  EXPECT_EQ(other.trigger("lobby", "e", "").error, errc::overloaded);
+  EXPECT_EQ(seen.pushed, 2);
+  EXPECT_EQ(seen.misplaced, 0);
+  EXPECT_EQ(this->recorder.take(), (Strings{"e=x"}));
+}
+
+TYPED_TEST(ChannelRegistryTest, ManyKeptSinksComeAndGo) {
+  KeptLog kept;
+  std::vector<Subscription> subscriptions;
+  for (int i = 0; i < 200; ++i) {
+    subscriptions.push_back(this->channels.attach(i % 2 == 0 ? "lobby" : "presence-lobby", KeptSink{kept}));
+    if (i % 3 == 0) subscriptions[static_cast<std::size_t>(i) / 2].detach();
+    if (i % 5 == 0) subscriptions.back().reset();
+  }
+  const auto living = static_cast<std::size_t>(
+      std::count_if(subscriptions.begin(), subscriptions.end(), [](const Subscription& one) { return bool{one}; }));
+  this->channels.collect();
+  EXPECT_EQ(kept.destroyed, static_cast<int>(200 - living));
+  EXPECT_EQ(this->channels.trigger({"lobby", "presence-lobby"}, "e", "").delivered, living);
+  subscriptions.clear();
+  EXPECT_EQ(kept.destroyed, 200);
+}
+
 // ---- hooks
 
 TYPED_TEST(ChannelRegistryTest, HooksTellWhenAChannelIsOccupiedAndVacated) {
@@ -643,6 +788,7 @@ TYPED_TEST(ExhaustedMemoryTest, RegistryWithoutACoreAnswersOutOfMemory) {
   EXPECT_EQ(channels.subscribe("lobby", [](Subscription&) {}).error(), errc::out_of_memory);
   EXPECT_EQ(channels.subscribe("lobby", Inbox{}).error(), errc::out_of_memory);
   EXPECT_EQ(channels.attach("lobby", queue).error(), errc::out_of_memory);
+  EXPECT_EQ(channels.attach("lobby", Queue{}).error(), errc::out_of_memory);
   EXPECT_EQ(channels.channel("lobby").error(), errc::out_of_memory);
   EXPECT_EQ(channels.channel("lobby").trigger("e", "").error, errc::out_of_memory);
   EXPECT_EQ(channels.trigger("lobby", "e", "").error, errc::out_of_memory);
@@ -698,6 +844,55 @@ TYPED_TEST(ExhaustedMemoryTest, Attach) {
   for (const std::string_view name : {"new", "lobby", "presence-lobby"}) {
     Queue queue;
     this->fail_everywhere([&](auto& world) { return world.channels.attach(name, queue).error(); });
+  }
+}
+
+TYPED_TEST(ExhaustedMemoryTest, AttachByValue) {
+  for (const std::string_view name : {"new", "lobby", "presence-lobby"}) {
+    this->fail_everywhere([&](auto& world) {
+      KeptLog kept;
+      errc error = errc::ok;
+      {
+        KeptSink sink{kept};
+        const Subscription attached = world.channels.attach(name, std::move(sink));
+        error = attached.error();
+        // Where there was memory for it, the subscription has it, or had it until it was refused further on.
+        if (error == errc::ok) {
+          EXPECT_TRUE(sink.moved_from());  // NOLINT(bugprone-use-after-move): that is the point
+        }
+        EXPECT_EQ(kept.destroyed, error != errc::ok && sink.moved_from() ? 1 : 0);
+      }
+      EXPECT_EQ(kept.destroyed, 1);
+      return error;
+    });
+  }
+}
+
+TYPED_TEST(ExhaustedMemoryTest, Members) {
+  this->fail_everywhere([](auto& world) {  // needs no memory
+    world.lobby.add_members(3);
+    world.lobby.add_members(-3);
+    return errc::ok;
+  });
+}
+
+TYPED_TEST(ExhaustedMemoryTest, TriggerToLinkedQueues) {
+  for (const std::string_view name : {"lobby", "presence-lobby"}) {
+    LinkedQueue one;
+    LinkedQueue two;
+    this->fail_everywhere([&](auto& world) {
+      const Subscription first = world.channels.attach(name, one);
+      const Subscription second = world.channels.attach(name, two);
+      if (!first || !second) return errc::out_of_memory;
+      const errc error = world.channels.trigger(name, "e", "data").error;
+      EXPECT_EQ(one.texts(), error == errc::ok ? Strings{"e=data"} : Strings{});
+      EXPECT_EQ(two.texts(), one.texts());
+      one.clear();
+      two.clear();
+      world.queue.messages.clear();
+      world.ordered.poll([](const Event&) {});
+      return error;
+    });
   }
 }
 
@@ -779,9 +974,13 @@ TYPED_TEST(ExhaustedMemoryTest, TriggerToOneQueueIsOneAllocation) {
   TypeParam channels{{}, CountingMemory{log}};
   const PolledSubscription one = channels.subscribe("lobby", Inbox{});
   const PolledSubscription two = channels.subscribe("lobby", Inbox{});
+  LinkedQueue linked;
+  const Subscription three = channels.attach("lobby", linked);
+  const Subscription four = channels.attach("lobby", linked);
   const std::size_t before = log.allocations();
   channels.trigger("lobby", "e", "data");
   EXPECT_EQ(log.allocations(), before + 1);
+  linked.clear();
 }
 
 TYPED_TEST(ExhaustedMemoryTest, NestedTriggers) {

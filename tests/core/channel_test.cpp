@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -131,6 +132,143 @@ TYPED_TEST(ChannelTest, ManyQueuesComeAndGo) {
   for (std::size_t i = 0; i < 100; i += 3) subscriptions[i].reset();
   EXPECT_EQ(this->channels.trigger("lobby", "e", "").delivered, 66U);
   for (std::size_t i = 0; i < 100; ++i) EXPECT_EQ(queues[i]->messages.size(), i % 3 == 0 ? 1U : 2U);
+}
+
+// ---- links
+
+TYPED_TEST(ChannelTest, EverySinkThatWantsALinkGetsOneOfItsOwn) {
+  for (const std::string_view name : {"lobby", "presence-lobby"}) {
+    LinkedQueue one;
+    Queue plain;
+    LinkedQueue two;
+    WireQueue wire;
+    LinkedQueue three;
+    const Subscription subscriptions[] = {this->channels.attach(name, one), this->channels.attach(name, plain),
+                                          this->channels.attach(name, two), this->channels.attach(name, wire),
+                                          this->channels.attach(name, three)};
+    for (int i = 1; i <= 3; ++i) {
+      EXPECT_EQ(this->channels.trigger(name, "e", std::to_string(i)).delivered, 5U);
+    }
+    const Strings expected{"e=1", "e=2", "e=3"};
+    for (const LinkedQueue* queue : {&one, &two, &three}) {
+      EXPECT_EQ(queue->texts(), expected);
+      EXPECT_TRUE(queue->unused);
+    }
+    EXPECT_EQ(plain.texts(), expected);
+    EXPECT_EQ(wire.frames()[0], "<" + std::string(name) + "|e|1>");
+    EXPECT_EQ(one.first()->message, plain.messages[0].get());
+    EXPECT_EQ(two.first()->message, plain.messages[0].get());
+    EXPECT_NE(one.first(), two.first());
+    EXPECT_NE(one.first(), three.first());
+    EXPECT_NE(two.first(), three.first());
+  }
+}
+
+TYPED_TEST(ChannelTest, AQueueThatRefusesOrIsLeftOutTakesNobodysLink) {
+  for (const std::string_view name : {"lobby", "presence-lobby"}) {
+    LinkedQueue refusing;
+    refusing.refuses = true;
+    LinkedQueue excluded;
+    LinkedQueue taking;
+    const Subscription one = this->channels.attach(name, refusing);
+    const Subscription two = this->channels.attach(name, excluded);
+    const Subscription three = this->channels.attach(name, taking);
+    EXPECT_EQ(this->channels.trigger(name, "e", "1", {.except = two}).delivered, 1U);
+    EXPECT_EQ(this->channels.trigger(name, "e", "2", {.except = three}).delivered, 1U);
+    EXPECT_EQ(this->channels.trigger(name, "e", "3").delivered, 2U);
+    EXPECT_EQ(excluded.texts(), (Strings{"e=2", "e=3"}));
+    EXPECT_EQ(taking.texts(), (Strings{"e=1", "e=3"}));
+    EXPECT_TRUE(taking.unused && excluded.unused);
+  }
+}
+
+TYPED_TEST(ChannelTest, SeveralChannelsHaveMessagesAndLinksOfTheirOwn) {
+  LinkedQueue one;
+  LinkedQueue two;
+  const Subscription subscriptions[] = {this->channels.attach("a", one), this->channels.attach("presence-b", one),
+                                        this->channels.attach("presence-b", two), this->channels.attach("c", two)};
+  EXPECT_EQ(this->channels.trigger({"a", "presence-b", "nobody", "c", "a"}, "e", "1").delivered, 5U);
+  EXPECT_EQ(one.texts(), (Strings{"e=1", "e=1", "e=1"}));
+  EXPECT_EQ(two.texts(), (Strings{"e=1", "e=1"}));
+  EXPECT_TRUE(one.unused && two.unused);
+  const MessageLink* const second = one.first()->next;
+  EXPECT_EQ(one.first()->message->channel(), "a");
+  EXPECT_EQ(second->message->channel(), "presence-b");
+  EXPECT_EQ(second->next->message->channel(), "a");
+  EXPECT_NE(second->next->message, one.first()->message);
+  EXPECT_EQ(two.first()->message, second->message);
+}
+
+TYPED_TEST(ChannelTest, LinkedMessagesOutliveTheirSubscriptionAndTheRegistry) {
+  LinkedQueue queue;
+  {
+    TypeParam other;
+    Subscription subscription = other.attach("lobby", queue);
+    other.trigger("lobby", "e", "1");
+    subscription.reset();
+    other.trigger("lobby", "e", "2");
+  }
+  EXPECT_EQ(queue.texts(), (Strings{"e=1"}));
+}
+
+/// Lets something happen between the making of a message and its delivery: encoding runs without a lock.
+class InterruptingEncoder final : public Encoder {
+ public:
+  [[nodiscard]] std::size_t bound(const MessageParts& /*event*/) const noexcept override { return 1; }
+  [[nodiscard]] errc encode(const MessageParts& event, std::span<std::byte> /*out*/,
+                            std::size_t& /*written*/) const noexcept override {
+    ++calls;
+    if (interruption) std::exchange(interruption, nullptr)(event.channel);
+    return errc::ok;
+  }
+
+  mutable std::function<void(std::string_view channel)> interruption;
+  mutable int calls = 0;
+};
+
+TYPED_TEST(ChannelTest, AQueueThatComesAfterTheMessageWasMadeGetsAnotherWithLinksForAll) {
+  InterruptingEncoder interrupting;
+  TypeParam other{{.encoder = &interrupting}};
+  WireQueue wire;
+  LinkedQueue first;
+  LinkedQueue second;
+  const Subscription one = other.attach("presence-x", wire);
+  const Subscription two = other.attach("presence-x", first);
+  Subscription three;
+  interrupting.interruption = [&](std::string_view name) { three = other.attach(name, second); };
+  EXPECT_EQ(other.trigger("presence-x", "e", "1").delivered, 3U);
+  EXPECT_EQ(interrupting.calls, 2);
+  EXPECT_EQ(first.texts(), (Strings{"e=1"}));
+  EXPECT_EQ(second.texts(), (Strings{"e=1"}));
+  EXPECT_EQ(first.first()->message, second.first()->message);
+  EXPECT_TRUE(first.unused && second.unused);
+  EXPECT_EQ(first.first()->message->id().number, 1U);
+
+  // One that leaves meanwhile leaves a link over, and that is all.
+  interrupting.interruption = [&](std::string_view) { three.detach(); };
+  EXPECT_EQ(other.trigger("presence-x", "e", "2").delivered, 2U);
+  EXPECT_EQ(interrupting.calls, 3);
+  EXPECT_EQ(second.texts(), (Strings{"e=1"}));
+}
+
+TYPED_TEST(ChannelTest, AQueueThatComesToTheFirstOfManyChannelsMeanwhileGetsItToo) {
+  for (const std::string_view name : {"x", "presence-x"}) {
+    InterruptingEncoder interrupting;
+    TypeParam other{{.encoder = &interrupting}};
+    LinkedQueue there;
+    LinkedQueue joins;
+    WireQueue last;
+    const Subscription one = other.attach(name, there);
+    const Subscription two = other.attach("last", last);
+    Subscription three;
+    interrupting.interruption = [&](std::string_view) { three = other.attach(name, joins); };
+    EXPECT_EQ(other.trigger({name, "last"}, "e", "1").delivered, 3U);
+    EXPECT_EQ(there.texts(), (Strings{"e=1"}));
+    EXPECT_EQ(joins.texts(), (Strings{"e=1"}));
+    EXPECT_NE(there.first(), joins.first());
+    EXPECT_EQ(there.first()->message, joins.first()->message);
+    EXPECT_TRUE(there.unused && joins.unused);
+  }
 }
 
 // ---- encoding

@@ -7,6 +7,7 @@
 
 #include <compare>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -141,6 +142,52 @@ TYPED_TEST(MessageTest, ExhaustedMemoryIsAnError) {
   this->log_.fail_after(0);
   EXPECT_FALSE(this->make({"c", "e", "d"}));
   EXPECT_EQ(this->error_, errc::out_of_memory);
+}
+
+TYPED_TEST(MessageTest, LinksLieInItsAllocation) {
+  const LineEncoder encoder;
+  using SomeBlock = typename TestFixture::Block;
+  for (const std::uint32_t links : {0U, 1U, 2U, 7U}) {
+    const std::size_t before = this->log_.allocations();
+    const MessageOrigin origin{.user_id = "u", .except_socket = "1.2"};
+    SomeBlock* const block = SomeBlock::make({"channel", "e", "data", &origin}, true, &encoder,
+                                             CountingMemory{this->log_}, this->error_, links);
+    const MessagePtr owner = MessagePtr::adopt(block);
+    EXPECT_EQ(this->log_.allocations(), before + 1);
+    ASSERT_EQ(block->links(), links);
+    for (std::uint32_t i = 0; i < links; ++i) {
+      MessageLink& link = block->link(i);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&link) % alignof(MessageLink), 0U);
+      EXPECT_EQ(link.next, nullptr);
+      EXPECT_EQ(link.message, nullptr);
+      EXPECT_EQ(link.tag, 0U);
+    }
+    // Written to the brim, they touch neither each other nor the message.
+    for (std::uint32_t i = 0; i < links; ++i) {
+      block->link(i) = {&block->link(links - 1 - i), block, ~std::uint64_t{i}};
+    }
+    for (std::uint32_t i = 0; i < links; ++i) {
+      EXPECT_EQ(block->link(i).next, &block->link(links - 1 - i));
+      EXPECT_EQ(block->link(i).message, block);
+      EXPECT_EQ(block->link(i).tag, ~std::uint64_t{i});
+    }
+    EXPECT_EQ(block->channel(), "channel");
+    EXPECT_EQ(block->name(), "e");
+    EXPECT_EQ(block->data(), "data");
+    EXPECT_EQ(block->user_id(), "u");
+    EXPECT_EQ(block->except_socket(), "1.2");
+    EXPECT_EQ(frame_of(*block), "<channel|e|data>");
+  }
+}
+
+TYPED_TEST(MessageTest, WithoutALinkItIsNoLarger) {
+  const auto size_with = [&](std::uint32_t links) {
+    const MessagePtr owner = MessagePtr::adopt(
+        TestFixture::Block::make({"c", "e", "d"}, false, nullptr, CountingMemory{this->log_}, this->error_, links));
+    return this->log_.live_bytes();
+  };
+  EXPECT_EQ(size_with(1), size_with(0) + sizeof(MessageLink));
+  EXPECT_EQ(size_with(4), size_with(0) + 4 * sizeof(MessageLink));
 }
 
 TYPED_TEST(MessageTest, IdIsSetBeforeItIsShared) {

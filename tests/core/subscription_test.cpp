@@ -688,6 +688,156 @@ TYPED_TEST(SubscriptionTest, RandomChangesInsideCallbacksMatchAModel) {
   EXPECT_GT(world.calls, 500);
 }
 
+// ---- standing for others
+
+/// A registry that writes down what its hooks say.
+template <class Registry>
+struct Hooked {
+  Strings told;
+  Registry channels{{.on_occupied = [this](std::string_view name) { told.push_back("+" + std::string(name)); },
+                     .on_vacated = [this](std::string_view name) { told.push_back("-" + std::string(name)); }}};
+
+  Strings take() { return std::exchange(told, {}); }
+};
+
+TYPED_TEST(SubscriptionTest, CountsAsManyAsItStandsFor) {
+  Hooked<TypeParam> hooked;
+  TypeParam& lobbies = hooked.channels;
+  Queue queue;
+  Subscription loop = lobbies.attach("lobby", queue);
+  EXPECT_EQ(lobbies.subscribers("lobby"), 1U);
+  loop.add_members(9);
+  EXPECT_EQ(lobbies.subscribers("lobby"), 10U);
+  const Subscription other = lobbies.subscribe("lobby");
+  EXPECT_EQ(lobbies.subscribers("lobby"), 11U);
+  loop.add_members(-4);
+  EXPECT_EQ(lobbies.subscribers("lobby"), 7U);
+  loop.add_members(0);
+  EXPECT_EQ(lobbies.subscribers("lobby"), 7U);
+  std::size_t listed = 0;
+  EXPECT_EQ(lobbies.for_each_channel([&](std::string_view, std::size_t count) { listed = count; }), errc::ok);
+  EXPECT_EQ(listed, 7U);
+  EXPECT_EQ(lobbies.size(), 1U);
+  EXPECT_EQ(lobbies.trigger("lobby", "e", "").delivered, 1U);  // it is one queue all the same
+  loop.reset();                                                // takes all its members along
+  EXPECT_EQ(lobbies.subscribers("lobby"), 1U);
+  EXPECT_EQ(hooked.take(), (Strings{"+lobby"}));
+}
+
+TYPED_TEST(SubscriptionTest, WithoutMembersItIsThereButTheChannelIsVacated) {
+  for (const bool reset : {false, true}) {
+    Hooked<TypeParam> hooked;
+    TypeParam& lobbies = hooked.channels;
+    Queue queue;
+    Subscription loop = lobbies.attach("presence-lobby", queue);
+    EXPECT_EQ(hooked.take(), (Strings{"+presence-lobby"}));
+    const EventId before = lobbies.trigger("presence-lobby", "e", "1").id;
+    loop.add_members(-1);
+    EXPECT_EQ(hooked.take(), (Strings{"-presence-lobby"}));
+    EXPECT_FALSE(lobbies.occupied("presence-lobby"));
+    EXPECT_EQ(lobbies.size(), 0U);
+    EXPECT_EQ(lobbies.stats().channels, 0U);
+    EXPECT_EQ(lobbies.stats().entries, 1U);
+    EXPECT_EQ(loop.error(), errc::ok);
+    const EventId after = lobbies.trigger("presence-lobby", "e", "2").id;
+    EXPECT_TRUE(before < after);  // the same life of the channel
+    EXPECT_EQ(queue.texts(), (Strings{"e=1", "e=2"}));
+    loop.add_members(2);
+    EXPECT_EQ(hooked.take(), (Strings{"+presence-lobby"}));
+    EXPECT_EQ(lobbies.subscribers("presence-lobby"), 2U);
+    EXPECT_EQ(lobbies.size(), 1U);
+    loop.add_members(-2);
+    EXPECT_EQ(hooked.take(), (Strings{"-presence-lobby"}));
+    reset ? loop.reset() : loop.detach();
+    EXPECT_EQ(hooked.take(), Strings{});  // it was vacated already
+    EXPECT_EQ(lobbies.size(), 0U);
+    EXPECT_EQ(lobbies.stats().entries, 0U);
+  }
+}
+
+TYPED_TEST(SubscriptionTest, LeavingWithMembersVacatesOnce) {
+  Hooked<TypeParam> hooked;
+  Queue queue;
+  for (const std::ptrdiff_t by : {std::ptrdiff_t{-1}, std::ptrdiff_t{0}, std::ptrdiff_t{5}}) {
+    Subscription one = hooked.channels.attach("lobby", queue);
+    Subscription two = hooked.channels.attach("lobby", queue);
+    one.add_members(by);
+    two.add_members(by);
+    one.reset();
+    EXPECT_EQ(hooked.channels.subscribers("lobby"), static_cast<std::size_t>(1 + by));
+    two.detach();
+    EXPECT_EQ(hooked.channels.subscribers("lobby"), 0U);
+    EXPECT_EQ(hooked.take(), (Strings{"+lobby", "-lobby"}));
+  }
+}
+
+TYPED_TEST(SubscriptionTest, MembersOfASetupEnterWithIt) {
+  Hooked<TypeParam> hooked;
+  {
+    const Subscription lobby = hooked.channels.subscribe("lobby", [&](Subscription& subscription) {
+      subscription.add_members(2);
+      EXPECT_EQ(hooked.channels.subscribers("lobby"), 0U);
+      EXPECT_EQ(hooked.take(), Strings{});
+    });
+    EXPECT_EQ(hooked.channels.subscribers("lobby"), 3U);
+    EXPECT_EQ(hooked.take(), (Strings{"+lobby"}));
+  }
+  EXPECT_EQ(hooked.take(), (Strings{"-lobby"}));
+  const Subscription none =
+      hooked.channels.subscribe("lobby", [&](Subscription& subscription) { subscription.add_members(-1); });
+  EXPECT_TRUE(none);
+  EXPECT_FALSE(hooked.channels.occupied("lobby"));
+  EXPECT_EQ(hooked.take(), Strings{});
+}
+
+TYPED_TEST(SubscriptionTest, MembersMayChangeInsideACallbackAndAHook) {
+  Subscription* loop = nullptr;
+  int hooks = 0;
+  TypeParam hooked{{.on_vacated = [&](std::string_view) {
+    if (++hooks < 3) loop->add_members(1);
+  }}};
+  Subscription lobby = hooked.subscribe("lobby");
+  loop = &lobby;
+  lobby.bind("e", [&](const Event&) { lobby.add_members(-1); });
+  hooked.trigger("lobby", "e", "");
+  EXPECT_EQ(hooks, 1);
+  EXPECT_EQ(hooked.subscribers("lobby"), 1U);
+  lobby.add_members(-1);
+  EXPECT_EQ(hooks, 2);
+  EXPECT_EQ(hooked.subscribers("lobby"), 1U);
+  lobby.add_members(-1);
+  EXPECT_EQ(hooks, 3);
+  EXPECT_FALSE(hooked.occupied("lobby"));
+}
+
+TYPED_TEST(SubscriptionTest, MembersOfWhatHasEndedAreNobody) {
+  Subscription none;
+  none.add_members(3);
+  Subscription refused = this->channels.subscribe("a b");
+  refused.add_members(3);
+  Subscription ended = this->channels.subscribe("lobby");
+  ended.reset();
+  ended.add_members(3);
+  EXPECT_EQ(this->channels.size(), 0U);
+  Subscription outlives;
+  Strings told;
+  {
+    TypeParam other{{.on_vacated = [&](std::string_view name) { told.emplace_back(name); }}};
+    outlives = other.subscribe("lobby");
+  }
+  outlives.add_members(3);
+  outlives.add_members(-4);
+  EXPECT_EQ(told, Strings{});
+}
+
+#if FANFARE_ASSERTS && GTEST_HAS_DEATH_TEST
+TEST(SubscriptionDeathTest, FewerMembersThanNoneIsAMistake) {
+  ChannelRegistry<> channels;
+  Subscription lobby = channels.subscribe("lobby");
+  EXPECT_DEATH(lobby.add_members(-2), "fewer than no members");
+}
+#endif
+
 // ---- exceptions
 
 TYPED_TEST(SubscriptionTest, ThrowInTheMiddleReachesEveryoneElseAndThenLeaves) {

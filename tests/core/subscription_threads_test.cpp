@@ -10,8 +10,10 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -415,6 +417,125 @@ TEST(subscription_threads, a_subscription_that_its_setup_moved_away_may_end_as_s
     called.wait();
   }
   stop = true;
+}
+
+/// A sink with memory of its own, which is freed with it.
+class OwningSink {
+ public:
+  explicit OwningSink(std::atomic<std::size_t>& destroyed)
+      : object_(std::make_unique<Object>()), destroyed_(&destroyed) {}
+  OwningSink(OwningSink&&) noexcept = default;
+  ~OwningSink() {
+    if (object_ == nullptr) return;
+    object_->unsynchronised = 1;
+    ++*destroyed_;
+  }
+  bool push(MessagePtr message, MessageLink& link) noexcept {
+    EXPECT_FALSE(object_->state.empty());
+    EXPECT_EQ(object_->unsynchronised, 0);
+    EXPECT_EQ(link.message, nullptr);  // nobody else's
+    link.message = message.get();
+    object_->calls.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+
+ private:
+  std::unique_ptr<Object> object_;
+  std::atomic<std::size_t>* destroyed_;
+};
+
+TEST(subscription_threads, a_kept_sink_is_destroyed_once_when_nobody_can_push_into_it_any_more) {
+  std::atomic<std::size_t> destroyed{0};
+  const std::size_t each = repetitions(1000);
+  {
+    ChannelRegistry<> channels;
+    const Subscription stays[] = {channels.attach("room", OwningSink{destroyed}),
+                                  channels.attach("presence-room", OwningSink{destroyed})};
+    std::atomic<bool> stop{false};
+    std::vector<Thread> triggers;
+    for (int i = 0; i < 2; ++i) {
+      triggers.emplace_back([&, i] {
+        while (!stop) {
+          channels.trigger("room", "e", "data");
+          channels.trigger("presence-room", "e", "data");
+          if (i == 0) channels.trigger({"room", "presence-room"}, "e", "data");
+        }
+      });
+    }
+    run_together(2, [&](std::size_t thread) {
+      for (std::size_t i = 0; i < each; ++i) {
+        Subscription subscription =
+            channels.attach((i + thread) % 2 == 0 ? "room" : "presence-room", OwningSink{destroyed});
+        EXPECT_TRUE(subscription);
+        if (i % 2 == 0) channels.trigger("room", "e", "data");
+        if (i % 3 == 0) subscription.detach();
+        if (i % 3 == 1) subscription.reset();
+      }
+    });
+    stop = true;
+    triggers.clear();
+    channels.collect();
+    EXPECT_EQ(destroyed, 2 * each);
+  }
+  EXPECT_EQ(destroyed, 2 * each + 2);
+}
+
+TEST(subscription_threads, a_sink_outlives_a_push_that_is_under_way) {
+  // The pusher is held inside of `push` while another thread detaches and collects.
+  struct HeldSink {
+    Held* held;
+    std::unique_ptr<std::atomic<int>> pushed = std::make_unique<std::atomic<int>>(0);
+    bool push(MessagePtr /*message*/) noexcept {
+      held->running.open();
+      held->go_on.wait();
+      ++*pushed;
+      return true;
+    }
+  };
+  ChannelRegistry<> channels;
+  Held held;
+  Subscription subscription = channels.attach("room", HeldSink{&held});
+  Thread trigger([&] { EXPECT_EQ(channels.trigger("room", "e", "").delivered, 1U); });
+  held.running.wait();
+  subscription.detach();
+  channels.collect();
+  EXPECT_GT(channels.stats().retired_bytes, 0U);
+  held.go_on.open();
+  trigger.join();
+  channels.collect();
+  EXPECT_EQ(channels.stats().retired_bytes, 0U);
+}
+
+TEST(subscription_threads, members_of_several_loops_add_up_and_hooks_alternate) {
+  std::mutex mutex;
+  std::string told;
+  const auto tell = [&](char what) {
+    const std::lock_guard lock(mutex);
+    told += what;
+  };
+  ChannelRegistry<> channels{
+      {.on_occupied = [&](std::string_view) { tell('+'); }, .on_vacated = [&](std::string_view) { tell('-'); }}};
+  constexpr std::size_t loops = 3;
+  std::vector<Subscription> places;
+  for (std::size_t i = 0; i < loops; ++i) {
+    places.push_back(channels.subscribe("room"));
+    places.back().add_members(-1);
+  }
+  run_together(loops, [&](std::size_t loop) {
+    for (std::size_t i = 0; i < repetitions(2000); ++i) {
+      const auto by = static_cast<std::ptrdiff_t>(1 + i % 3);
+      places[loop].add_members(by);
+      EXPECT_GE(channels.subscribers("room"), static_cast<std::size_t>(by));
+      places[loop].add_members(-by);
+      EXPECT_LE(channels.subscribers("room"), 3 * loops);
+    }
+    places[loop].add_members(static_cast<std::ptrdiff_t>(loop + 1));
+  });
+  EXPECT_EQ(channels.subscribers("room"), 1U + 2U + 3U);
+  run_together(loops, [&](std::size_t loop) { places[loop].reset(); });
+  EXPECT_EQ(channels.subscribers("room"), 0U);
+  ASSERT_EQ(told.size() % 2, 0U);
+  for (std::size_t i = 0; i < told.size(); ++i) ASSERT_EQ(told[i], i % 2 == 0 ? '+' : '-') << i;
 }
 
 TEST(subscription_threads, callables_are_destroyed_without_a_lock) {

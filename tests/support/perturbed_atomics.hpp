@@ -86,6 +86,9 @@ struct PerturbedAtomics {
       value_.store(value, order);
       perturb();
     }
+    T exchange(T value, std::memory_order order) noexcept {
+      return modify([&] { return value_.exchange(value, order); });
+    }
     T fetch_add(T value, std::memory_order order) noexcept {
       return modify([&] { return value_.fetch_add(value, order); });
     }

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -94,6 +95,70 @@ class WireQueue : public Queue {
     return all;
   }
 };
+
+/// Strings its messages together by the links that it is given.
+class LinkedQueue {
+ public:
+  LinkedQueue() = default;
+  LinkedQueue(const LinkedQueue&) = delete;
+  LinkedQueue& operator=(const LinkedQueue&) = delete;
+  ~LinkedQueue() { clear(); }
+
+  bool push(MessagePtr message, MessageLink& link) noexcept {
+    if (refuses) return false;
+    unused = unused && link.next == nullptr && link.message == nullptr && link.tag == 0;
+    link.message = message.release();
+    (last_ == nullptr ? first_ : last_->next) = &link;
+    last_ = &link;
+    return true;
+  }
+
+  [[nodiscard]] Strings texts() const {
+    Strings all;
+    for (const MessageLink* link = first_; link != nullptr; link = link->next) all.push_back(text_of(*link->message));
+    return all;
+  }
+  [[nodiscard]] const MessageLink* first() const noexcept { return first_; }
+  void clear() noexcept {
+    while (first_ != nullptr) {
+      const MessagePtr message = MessagePtr::adopt(first_->message);
+      first_ = first_->next;
+    }
+    last_ = nullptr;
+  }
+
+  bool refuses = false;
+  bool unused = true;  ///< every link was as new
+
+ private:
+  MessageLink* first_ = nullptr;
+  MessageLink* last_ = nullptr;
+};
+static_assert(Sink<LinkedQueue>);
+
+/// What happens to the sinks that a registry keeps.
+struct KeptLog {
+  Strings pushed;
+  int destroyed = 0;  ///< those moved from do not count
+};
+
+/// A sink to be attached by value.
+class KeptSink {
+ public:
+  explicit KeptSink(KeptLog& log) noexcept : log_(&log) {}
+  bool push(MessagePtr message) noexcept {
+    log_->pushed.push_back(text_of(*message));
+    return true;
+  }
+  [[nodiscard]] bool moved_from() const noexcept { return log_ == nullptr; }
+
+ private:
+  struct Count {
+    void operator()(KeptLog* log) const noexcept { ++log->destroyed; }
+  };
+  std::unique_ptr<KeptLog, Count> log_;
+};
+static_assert(Sink<KeptSink>);
 
 /// `<channel|name|data>`; refuses data that hold a byte 0xff. Its bound is deliberately too large.
 class LineEncoder final : public Encoder {

@@ -154,6 +154,7 @@ concept Atomics =
              typename A::template plain<int>& cell, std::uint64_t value, const void* memory) {
       { location.load(std::memory_order_seq_cst) } noexcept -> std::same_as<std::uint64_t>;
       { location.store(value, std::memory_order_seq_cst) } noexcept;
+      { location.exchange(value, std::memory_order_acquire) } noexcept -> std::same_as<std::uint64_t>;
       { location.fetch_sub(value, std::memory_order_acq_rel) } noexcept -> std::same_as<std::uint64_t>;
       {
         location.compare_exchange_weak(value, value, std::memory_order_relaxed, std::memory_order_relaxed)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
 #include <fanfare/core/garbage.hpp>
@@ -18,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <string_view>
@@ -173,7 +175,12 @@ class Channel final : public ChannelFace, public Garbage {
   [[nodiscard]] static Channel* make(Core& core, std::string_view name, std::uint64_t hash) noexcept {
     void* const address = core.memory.allocate(sizeof(Channel) + name.size(), alignof(Channel));
     if (address == nullptr) return nullptr;
-    return ::new (address) Channel{core, name, hash};
+    bool failed = false;
+    auto* const channel = ::new (address) Channel{core, name, hash, failed};
+    if (!failed) return channel;
+    const Block block = channel->destroy();
+    core.memory.deallocate(block.address, block.bytes, block.alignment);
+    return nullptr;
   }
 
   [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
@@ -187,6 +194,7 @@ class Channel final : public ChannelFace, public Garbage {
   [[nodiscard]] std::size_t subscribers() const noexcept override {
     return subscribers_.load(std::memory_order_relaxed);
   }
+  [[nodiscard]] bool ordered() const noexcept override { return ordered_; }
 
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
     return core_.memory.allocate(bytes, alignment);
@@ -224,6 +232,16 @@ class Channel final : public ChannelFace, public Garbage {
     return remove_bindings(state, [&](const Binding& binding) {
       return binding.node != nullptr && static_cast<const Node*>(binding.node)->name() == event;
     });
+  }
+
+  void add_members(SubscriptionState& state, std::ptrdiff_t by) noexcept override {
+    {
+      const Lock lock(mutex_);
+      FANFARE_ASSERT(by >= 0 || state.members >= static_cast<std::size_t>(-by), "fewer than no members");
+      state.members += static_cast<std::size_t>(by);
+      if (state.entered) change_count(by);
+    }
+    report_transitions();
   }
 
   void leave(SubscriptionState& state, Leave how) noexcept override {
@@ -266,6 +284,19 @@ class Channel final : public ChannelFace, public Garbage {
     return deliver(guard, event, data.text(), options);
   }
 
+  TriggerResult step(std::string_view event, Data data, const TriggerOptions& options, OrderedStep& step) override {
+    FANFARE_ASSERT(ordered_, "a step in a channel that has no order");
+    Guard guard = core_.domain.pin();
+    if (guard.error() != errc::ok) return {.error = guard.error()};
+    guard.enter(this);
+    if (core_.closed()) return {.error = errc::closed};
+    const MessageOrigin origin = origin_of(options);
+    Event seen{name(), event, data.text(), &origin, core_};
+    Delivery delivery;
+    delivery.step = &step;
+    return deliver_through_queues(guard, seen, options.except.value(), delivery);
+  }
+
   void add_handle() noexcept override { core_.add_reference(*this); }
   void drop_handle() noexcept override { core_.drop_reference(*this); }
 
@@ -303,7 +334,7 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   /// Delivers an event that was found to be valid.
-  /// \pre the guard has entered this channel.
+  /// \pre the guard has entered this channel; if the channel has a state, the caller holds a reference.
   TriggerResult deliver(Guard& guard, std::string_view event, std::string_view data, const TriggerOptions* options) {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
@@ -335,10 +366,40 @@ class Channel final : public ChannelFace, public Garbage {
     return deliver_through_queues(guard, seen, options.except.value(), delivery);
   }
 
+  /// Whether events may have to outlive the last subscriber.
+  [[nodiscard]] bool has_state() const noexcept { return state_ != nullptr; }
+
+  /// Lets the state hold a reference to the channel, or drops that, as it keeps something or not. Without the lock, by
+  /// somebody who holds a reference.
+  void settle_state() noexcept {
+    if (state_ == nullptr) return;
+    core_.add_reference(*this);  // first, as a stripe is never locked inside of a channel's lock
+    int surplus = 1;
+    {
+      const Lock lock(mutex_);
+      const bool wanted = state_->keeps() && !cleared_;
+      if (wanted != kept_) surplus = wanted ? 0 : 2;
+      kept_ = wanted;
+    }
+    for (; surplus != 0; --surplus) core_.drop_reference(*this);
+  }
+  void expire_state(std::chrono::steady_clock::time_point now) noexcept {
+    if (state_ == nullptr) return;
+    const Lock lock(mutex_);
+    state_->expire(now);
+  }
+
+  /// Calls `f(ChannelState*)` under the lock.
+  template <class F>
+  void look_at_state(F f) {
+    const Lock lock(mutex_);
+    f(state_.get());
+  }
+
   /// Empties all lists: the registry ends.
   void clear() noexcept {
     const Lock lock(mutex_);
-    cleared_ = true;
+    cleared_ = true;  // what the state keeps is dropped with its reference, later
     queues_.clear();
     all_.clear();
     events_.for_each([](Node& node) { node.list.clear(); });
@@ -359,12 +420,15 @@ class Channel final : public ChannelFace, public Garbage {
   std::size_t references_ = 0;  ///< subscriptions and handles; under the lock of the channel's stripe
 
  private:
-  Channel(Core& core, std::string_view name, std::uint64_t hash) noexcept
+  Channel(Core& core, std::string_view name, std::uint64_t hash, bool& failed) noexcept
       : core_(core),
         hash_(hash),
         size_(static_cast<std::uint32_t>(name.size())),
         ordered_(ChannelName::ordered(ChannelName::kind(name))) {
-    if (ordered_) last_id_.epoch = core.new_epoch();
+    if (ordered_) {
+      last_id_.epoch = core.new_epoch();
+      state_ = core.make_state(name, failed);
+    }
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
   }
   ~Channel() = default;
@@ -379,6 +443,8 @@ class Channel final : public ChannelFace, public Garbage {
     CallbackView all{};
     TriggerResult result{};
     MessageType* message = nullptr;  // owned, if a queue wants one
+    OrderedStep* step = nullptr;
+    bool unsettled = false;  // the state keeps something now, or no longer
 
     Delivery() = default;
     Delivery(const Delivery&) = delete;
@@ -407,10 +473,17 @@ class Channel final : public ChannelFace, public Garbage {
                                                         Delivery& delivery) {
     if (ordered_) {
       deliver_in_order(seen.parts_, excluded, delivery);
+      if (delivery.unsettled) settle_state();
     } else {
       const QueueView queues = queues_.view();
       delivery.result.error = prepare(queues, seen.parts_, excluded, delivery.message);
-      if (delivery.message != nullptr) push(queues, seen.parts_, excluded, delivery);
+      if (delivery.message != nullptr) {
+        if (has_room(queues, seen.parts_, excluded)) {
+          push(queues, excluded, delivery);
+        } else {
+          delivery.result.error = errc::overloaded;
+        }
+      }
       if (delivery.result.error == errc::ok) take_callbacks(seen.parts_.name, delivery);
     }
     if (delivery.result.error == errc::ok && (!delivery.named.empty() || !delivery.all.empty())) {
@@ -451,7 +524,8 @@ class Channel final : public ChannelFace, public Garbage {
     return true;
   }
 
-  /// Gives the event its place: all queues get it, and the callbacks that will be called are those of this moment.
+  /// Gives the event its place: the state sees it, all queues get it, and the callbacks that will be called are those of
+  /// this moment.
   void deliver_in_order(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) noexcept {
     for (;;) {
       delivery.result.error = prepare(queues_.view(), parts, excluded, delivery.message);
@@ -459,38 +533,63 @@ class Channel final : public ChannelFace, public Garbage {
       const Lock lock(mutex_);
       const QueueView queues = queues_.view();
       // A queue may have come that wants more than has been made: make it without the lock.
-      if (!is_prepared(queues, excluded, delivery.message)) continue;
-      const EventId id{last_id_.epoch, last_id_.number + 1};
-      if (delivery.message != nullptr) {
-        delivery.message->set_id(id);
-        push(queues, parts, excluded, delivery);
-        if (delivery.result.error != errc::ok) return;
+      if (!fulfils(delivery.message, wishes(queues, excluded))) continue;
+      OrderedStep* const step = delivery.step;
+      if (step == nullptr && delivery.message != nullptr && !has_room(queues, parts, excluded)) {
+        delivery.result.error = errc::overloaded;
+        return;
       }
-      last_id_ = delivery.result.id = id;
-      take_callbacks(parts.name, delivery);
+      if (step == nullptr || step->begin(state_.get())) {
+        last_id_.number += 1;
+        delivery.result.id = last_id_;
+        if (delivery.message != nullptr) {
+          delivery.message->set_id(last_id_);
+          if (state_ != nullptr) {
+            state_->on_event(MessagePtr::share(*delivery.message));
+            delivery.unsettled = state_->keeps() != kept_;
+          }
+          push(queues, excluded, delivery);
+        }
+        take_callbacks(parts.name, delivery);
+      }
+      if (step != nullptr) step->end();
       return;
     }
   }
 
-  /// Makes the message if a queue wants one, encoded if one wants that.
-  errc prepare(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
-               MessageType*& message) const noexcept {
-    if (is_prepared(queues, excluded, message)) return errc::ok;
+  /// What the queues want of a message.
+  struct Wishes {
+    bool message = false;
     bool wire = false;
+    std::uint32_t links = 0;
+  };
+
+  Wishes wishes(const QueueView& queues, std::uint64_t excluded) const noexcept {
+    Wishes all;
+    all.message = all.wire = state_ != nullptr;
     each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
-      wire = wire || operations.wire;
+      all.message = true;
+      all.wire = all.wire || operations.wire;
+      all.links += operations.linked ? 1U : 0U;
       return true;
     });
-    if (message != nullptr) std::exchange(message, nullptr)->release();
-    errc error = errc::ok;
-    message = core_.make(parts, wire, error);
-    return error;
+    return all;
   }
 
-  static bool is_prepared(const QueueView& queues, std::uint64_t excluded, const MessageType* message) noexcept {
-    return each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
-      return message != nullptr && (message->encoded() || !operations.wire);
-    });
+  static bool fulfils(const MessageType* message, const Wishes& wishes) noexcept {
+    if (!wishes.message) return true;
+    return message != nullptr && (message->encoded() || !wishes.wire) && message->links() >= wishes.links;
+  }
+
+  /// Makes the message if a queue wants one, as they want it.
+  errc prepare(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
+               MessageType*& message) const noexcept {
+    const Wishes wanted = wishes(queues, excluded);
+    if (fulfils(message, wanted)) return errc::ok;
+    if (message != nullptr) std::exchange(message, nullptr)->release();
+    errc error = errc::ok;
+    message = core_.make(parts, wanted.wire, error, wanted.links);
+    return error;
   }
 
   static bool has_room(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded) noexcept {
@@ -499,15 +598,12 @@ class Channel final : public ChannelFace, public Garbage {
                       [&](const SinkOperations& operations, void* sink) { return operations.has_room(sink, bytes); });
   }
 
-  void push(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
-            Delivery& delivery) const noexcept {
-    if (!has_room(queues, parts, excluded)) {
-      delivery.result.error = errc::overloaded;
-      return;
-    }
+  void push(const QueueView& queues, std::uint64_t excluded, Delivery& delivery) const noexcept {
+    std::uint32_t links = 0;
     each_queue(queues, excluded, [&](const SinkOperations& operations, void* sink) {
+      MessageLink* const link = operations.linked ? &delivery.message->link(links++) : nullptr;
       delivery.message->retain();
-      delivery.result.delivered += operations.push(sink, MessagePtr::adopt(delivery.message)) ? 1U : 0U;
+      delivery.result.delivered += operations.push(sink, MessagePtr::adopt(delivery.message), link) ? 1U : 0U;
       return true;
     });
   }
@@ -547,7 +643,7 @@ class Channel final : public ChannelFace, public Garbage {
       state.queue_position = queues_.last_position();
     }
     state.entered = true;
-    change_count(+1);
+    change_count(static_cast<std::ptrdiff_t>(state.members));
     return errc::ok;
   }
 
@@ -562,7 +658,7 @@ class Channel final : public ChannelFace, public Garbage {
     }
     const std::uint64_t stamp = core_.domain.advance();
     retire_unbound_nodes(stamp);
-    if (std::exchange(state.entered, false)) change_count(-1);
+    if (std::exchange(state.entered, false)) change_count(-static_cast<std::ptrdiff_t>(state.members));
     return stamp;
   }
 
@@ -646,9 +742,9 @@ class Channel final : public ChannelFace, public Garbage {
     if (core_.domain.due(garbage_)) core_.domain.collect(garbage_, this, ready);
   }
 
-  void change_count(int by) noexcept {
+  void change_count(std::ptrdiff_t by) noexcept {
     const std::size_t before = subscribers_.load(std::memory_order_relaxed);
-    const std::size_t after = by > 0 ? before + 1 : before - 1;
+    const std::size_t after = before + static_cast<std::size_t>(by);
     subscribers_.store(after, std::memory_order_relaxed);
     if ((before == 0) == (after == 0)) return;
     core_.count_occupied(after != 0 ? 1 : -1);
@@ -754,6 +850,7 @@ class Channel final : public ChannelFace, public Garbage {
   [[no_unique_address]] typename Domain::Queue garbage_;
   Node* unbound_ = nullptr;
   EventId last_id_;
+  std::unique_ptr<ChannelState> state_;  // set once; what it holds is under the lock
   typename A::template atomic<std::size_t> subscribers_{0};
   std::uint32_t transitions_ = 0;
   const std::uint32_t size_;
@@ -761,6 +858,7 @@ class Channel final : public ChannelFace, public Garbage {
   bool reporting_ = false;
   bool reported_occupied_ = false;
   bool cleared_ = false;
+  bool kept_ = false;  // the state holds a reference
 };
 
 }  // namespace detail

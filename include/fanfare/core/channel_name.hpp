@@ -77,6 +77,16 @@ class ChannelName {
     return ChannelKind::public_;
   }
 
+  /// Whether the last event of a channel of this kind is kept for those who come later.
+  [[nodiscard]] static constexpr bool caches(ChannelKind kind) noexcept {
+    return kind == ChannelKind::cache || kind == ChannelKind::private_cache ||
+           kind == ChannelKind::private_encrypted_cache || kind == ChannelKind::presence_cache;
+  }
+  /// Whether those who are in a channel of this kind know of each other.
+  [[nodiscard]] static constexpr bool has_members(ChannelKind kind) noexcept {
+    return kind == ChannelKind::presence || kind == ChannelKind::presence_cache;
+  }
+
   /// Whether all subscribers of a channel of this kind see its events in one order, with an id for each.
   ///
   /// True for presence and cache channels: a snapshot handed to a joiner must have an exact place among the events.

@@ -6,6 +6,7 @@
 #include <fanfare/core/channel.hpp>
 #include <fanfare/core/channel_handle.hpp>
 #include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/epoch.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
@@ -38,6 +39,7 @@
 #include <new>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 FANFARE_NAMESPACE_BEGIN
@@ -90,6 +92,8 @@ struct RegistryOptions {
   std::uint64_t seed = 0;
   /// Makes frames for sinks that are `wire`; must outlive the registry. May be null.
   const Encoder* encoder = nullptr;
+  /// Makes what ordered channels keep; must outlive the registry. May be null.
+  ChannelStates* states = nullptr;
   /// The first subscription of a channel came. Called without a lock, in order per channel, on the thread that
   /// subscribed or one that is just reporting for the same channel. Must not throw.
   std::function<void(std::string_view channel)> on_occupied{};
@@ -152,6 +156,7 @@ class RegistryCore final : public MessageSource {
         domain(memory_),
         limits(options.limits),
         encoder_(options.encoder),
+        states_(options.states),
         on_occupied_(std::move(options.on_occupied)),
         on_vacated_(std::move(options.on_vacated)),
         seed_(options.seed != 0 ? options.seed : SeededHash::fold(reinterpret_cast<std::uintptr_t>(this), ~0U)) {}
@@ -178,14 +183,23 @@ class RegistryCore final : public MessageSource {
     return data.text().size() > limits.data ? errc::data_too_large : errc::ok;
   }
 
-  [[nodiscard]] MessageType* make(const MessageParts& parts, bool wire, errc& error) const noexcept {
-    return MessageType::make(parts, wire, encoder_, memory, error);
+  [[nodiscard]] MessageType* make(const MessageParts& parts, bool wire, errc& error,
+                                  std::uint32_t links = 0) const noexcept {
+    return MessageType::make(parts, wire, encoder_, memory, error, links);
   }
   [[nodiscard]] MessagePtr make_message(const MessageParts& parts, EventId id) const noexcept override {
     errc error = errc::ok;
     MessageType* message = make(parts, false, error);
     if (message != nullptr) message->set_id(id);
     return MessagePtr::adopt(message);
+  }
+
+  [[nodiscard]] std::unique_ptr<ChannelState> make_state(std::string_view channel, bool& failed) const noexcept {
+    return states_ == nullptr ? nullptr : states_->make(channel, failed);
+  }
+  /// Whether an event is kept for a channel that does not exist.
+  [[nodiscard]] bool keeps(std::string_view channel) const noexcept {
+    return states_ != nullptr && states_->keeps(channel);
   }
 
   /// Never the same twice, and larger each time.
@@ -226,6 +240,14 @@ class RegistryCore final : public MessageSource {
     ++channel.references_;
   }
 
+  /// The same of a channel that may have lost its last reference already. \pre pinned
+  [[nodiscard]] bool try_add_reference(ChannelType& channel) noexcept {
+    const Lock lock(stripe(channel.hash()).mutex);
+    if (channel.references_ == 0) return false;
+    ++channel.references_;
+    return true;
+  }
+
   /// The last reference unmakes the channel, and the last channel of a registry that is gone unmakes the core.
   void drop_reference(ChannelType& channel) noexcept {
     GarbageQueue ready;
@@ -251,8 +273,13 @@ class RegistryCore final : public MessageSource {
   }
 
   /// Finds or makes a channel, and adds a reference to it.
+  /// \param channel   where it fails, null or as it was.
   [[nodiscard]] errc acquire(std::string_view name, ChannelType*& channel) noexcept {
     if (const errc error = ChannelName::check(name, limits.channel_name); error != errc::ok) return error;
+    return acquire(ReservedChannel{name}, channel);
+  }
+  [[nodiscard]] errc acquire(ReservedChannel reserved, ChannelType*& channel) noexcept {
+    const std::string_view name = reserved.name;
     const std::uint64_t name_hash = hash(name);
     Stripe& home = stripe(name_hash);
     GarbageQueue ready;
@@ -300,6 +327,19 @@ class RegistryCore final : public MessageSource {
     }
   }
 
+  /// Lets states forget, and drops the channels that only they held.
+  void expire(std::chrono::steady_clock::time_point now) noexcept {
+    if (states_ == nullptr) return;
+    const auto guard = domain.pin(ReadFor::query);
+    if (guard.error() != errc::ok) return;
+    for_each([&](ChannelType& channel) {
+      if (!channel.has_state() || !try_add_reference(channel)) return;
+      channel.expire_state(now);
+      channel.settle_state();
+      drop_reference(channel);
+    });
+  }
+
   /// The registry ends: nothing is delivered any more when this returns.
   void close() noexcept {
     FANFARE_ASSERT(!domain.inside(), "a registry was destroyed from inside one of its callbacks");
@@ -309,6 +349,7 @@ class RegistryCore final : public MessageSource {
       home.channels.for_each([](ChannelType& channel) { channel.clear(); });
     }
     domain.await_all();
+    drop_states();
     // (27) acquire; pairs with the release in (26). No report begins any more: each channel was cleared under its lock.
     A::await([&] { return reports_.load(std::memory_order_acquire) == 0; });
     drained_.store(true, std::memory_order_relaxed);
@@ -322,6 +363,17 @@ class RegistryCore final : public MessageSource {
     NameIndex<A, typename Traits::hash, ChannelType> channels;
     [[no_unique_address]] typename Traits::domain::Queue garbage;
   };
+
+  /// No trigger runs any more, so no state begins to keep something.
+  void drop_states() noexcept {
+    if (states_ == nullptr) return;
+    const auto guard = domain.pin(ReadFor::query);
+    for_each([&](ChannelType& channel) {
+      if (!channel.has_state() || !try_add_reference(channel)) return;
+      channel.settle_state();
+      drop_reference(channel);
+    });
+  }
 
   ~RegistryCore() {
     for (Stripe& home : stripes_) {
@@ -350,7 +402,7 @@ class RegistryCore final : public MessageSource {
       const bool inserted = home.channels.insert(*channel, memory, replaced);
       if (replaced != nullptr) domain.retire(home.garbage, *replaced, domain.lookups(), domain.advance());
       if (!inserted) {
-        const Block block = channel->destroy();
+        const Block block = std::exchange(channel, nullptr)->destroy();
         memory.deallocate(block.address, block.bytes, block.alignment);
         return errc::out_of_memory;
       }
@@ -373,6 +425,7 @@ class RegistryCore final : public MessageSource {
   using atomic = typename A::template atomic<T>;
 
   const Encoder* encoder_;
+  ChannelStates* states_;
   std::function<void(std::string_view)> on_occupied_;
   std::function<void(std::string_view)> on_vacated_;
   const std::uint64_t seed_;
@@ -451,7 +504,7 @@ class ChannelRegistry {
                   "callbacks to it, or an Inbox");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    Subscription subscription = make_subscription(*found);
+    Subscription subscription = make_subscription<detail::SubscriptionState>(*found);
     detail::SubscriptionState* const state = subscription.state();
     if (state == nullptr) return subscription;
     {
@@ -501,12 +554,33 @@ class ChannelRegistry {
     static_assert(Sink<S>, "fanfare: attach: the type does not satisfy the concept fanfare::Sink");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    Subscription subscription = make_subscription(*found);
-    if (subscription.state() == nullptr) return subscription;
-    const errc error = found->enter(*subscription.state(), &detail::OperationsOf<S>::value, &sink);
-    if (error == errc::ok) return subscription;
-    subscription.reset();
-    return Subscription{error};
+    return enter(*found, make_subscription<detail::SubscriptionState>(*found), &detail::OperationsOf<S>::value, &sink);
+  }
+
+  /// The same with a sink that the subscription keeps, which is usually a small handle of a queue: it is destroyed when
+  /// no trigger can push into it any more, so `detach` is all it takes to leave. What it refers to must live so long.
+  template <class S>
+    requires(!std::is_lvalue_reference_v<S>)
+  [[nodiscard]] Subscription attach(std::string_view channel, S&& sink) {
+    if (const errc error =
+            core_ == nullptr ? errc::out_of_memory : ChannelName::check(channel, core_->limits.channel_name);
+        error != errc::ok) {
+      return Subscription{error};
+    }
+    return attach(ReservedChannel{channel}, std::move(sink));
+  }
+  /// The same in a channel of the protocol's own.
+  template <class S>
+    requires(!std::is_lvalue_reference_v<S>)
+  [[nodiscard]] Subscription attach(ReservedChannel channel, S&& sink) {
+    static_assert(Sink<S> && std::is_nothrow_move_constructible_v<S>,
+                  "fanfare: attach: the type does not satisfy the concept fanfare::Sink, or its move may throw");
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
+    Subscription subscription = make_subscription<SinkState<S>>(*found, std::move(sink));
+    void* const kept =
+        subscription.state() == nullptr ? nullptr : &static_cast<SinkState<S>*>(subscription.state())->sink;
+    return enter(*found, std::move(subscription), &detail::OperationsOf<S>::value, kept);
   }
 
   /// Holds a channel, so that triggering it needs no lookup. The channel exists as long as the handle does.
@@ -532,6 +606,19 @@ class ChannelRegistry {
   }
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
     return trigger_one(channel, event, data, &options);
+  }
+
+  /// The same in a channel of the protocol's own, or an event of the protocol's own in any plain channel.
+  TriggerResult trigger(ReservedChannel channel, std::string_view event, Data data,
+                        const TriggerOptions& options = {}) {
+    if (core_ == nullptr) return {.error = errc::out_of_memory};
+    auto guard = core_->domain.pin();
+    if (guard.error() != errc::ok) return {.error = guard.error()};
+    ChannelType* const found = core_->find(channel.name);
+    if (found == nullptr) return {};
+    FANFARE_ASSERT(!found->has_state(), "a reserved event in an ordered channel is a step");
+    guard.enter(found);
+    return found->deliver(guard, event, data.text(), &options);
   }
 
   /// The same for several channels. All names are checked, all queues are asked for room and everything is encoded before
@@ -597,6 +684,25 @@ class ChannelRegistry {
     if (core_ != nullptr) core_->collect();
   }
 
+  /// Calls `f(ChannelState*)` for a channel that exists, under the channel's lock; see `ChannelState` for what `f` may do.
+  /// \returns    whether the channel exists. \progress locks the channel.
+  template <std::invocable<ChannelState*> F>
+  bool look_at_state(std::string_view channel, F&& f) const {
+    if (core_ == nullptr) return false;
+    const auto guard = core_->domain.pin(ReadFor::query);
+    if (guard.error() != errc::ok) return false;
+    ChannelType* const found = core_->find(channel);
+    if (found == nullptr) return false;
+    found->look_at_state(std::forward<F>(f));
+    return true;
+  }
+
+  /// Lets the states of channels forget what is too old; for a timer.
+  /// \progress   locks one stripe and one channel after the other. \complexity O(channels).
+  void expire(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) noexcept {
+    if (core_ != nullptr) core_->expire(now);
+  }
+
   /// `ok`, or `out_of_memory` if there was none for the registry itself.
   [[nodiscard]] errc error() const noexcept { return core_ == nullptr ? errc::out_of_memory : errc::ok; }
 
@@ -628,17 +734,40 @@ class ChannelRegistry {
     Ring ring;
   };
 
-  errc acquire(std::string_view channel, ChannelType*& found) noexcept {
+  /// A subscription with the sink that it keeps.
+  template <class S>
+  struct SinkState final : detail::SubscriptionState {
+    SinkState(detail::ChannelFace& channel_, std::uint64_t id_, S&& sink_) noexcept
+        : SubscriptionState(channel_, id_), sink(std::move(sink_)) {}
+    detail::Block destroy() noexcept override {
+      this->~SinkState();
+      return {this, sizeof(SinkState), alignof(SinkState)};
+    }
+    [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(SinkState); }
+    S sink;
+  };
+
+  template <class Name>
+  errc acquire(Name channel, ChannelType*& found) noexcept {
     return core_ == nullptr ? errc::out_of_memory : core_->acquire(channel, found);
   }
 
-  Subscription make_subscription(ChannelType& channel) noexcept {
-    using State = detail::SubscriptionState;
+  template <class State, class... Args>
+  Subscription make_subscription(ChannelType& channel, Args&&... args) noexcept {
     if (void* const address = channel.allocate(sizeof(State), alignof(State))) {
-      return Subscription{*::new (address) State{channel, core_->new_number()}};
+      return Subscription{*::new (address) State{channel, core_->new_number(), std::forward<Args>(args)...}};
     }
     core_->drop_reference(channel);
     return Subscription{errc::out_of_memory};
+  }
+
+  static Subscription enter(ChannelType& channel, Subscription subscription, const detail::SinkOperations* operations,
+                            void* sink) noexcept {
+    if (subscription.state() == nullptr) return subscription;
+    const errc error = channel.enter(*subscription.state(), operations, sink);
+    if (error == errc::ok) return subscription;
+    subscription.reset();
+    return Subscription{error};
   }
 
   TriggerResult trigger_one(std::string_view channel, std::string_view event, Data data,
@@ -648,7 +777,13 @@ class ChannelRegistry {
     auto guard = core_->domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
     ChannelType* const found = core_->find(channel);
-    if (found == nullptr) return {.error = ChannelName::check(channel, core_->limits.channel_name)};
+    // A channel that exists has a valid name, or it is one of the protocol's own.
+    if (found == nullptr || found->has_state() || channel.front() == '#') [[unlikely]] {
+      const errc error = ChannelName::check(channel, core_->limits.channel_name);
+      if (error != errc::ok || (found == nullptr && !core_->keeps(channel))) return {.error = error};
+      const ChannelHandle held = this->channel(channel);
+      return options == nullptr ? held.trigger(event, data) : held.trigger(event, data, *options);
+    }
     guard.enter(found);
     return found->deliver(guard, event, data.text(), options);
   }
@@ -663,12 +798,17 @@ class ChannelRegistry {
         return {.error = error};
       }
     }
-    PreparedMessages prepared{core_->memory, channels.size()};
+    PreparedMessages prepared{*core_, channels.size()};
     if (!prepared) return {.error = errc::out_of_memory};
     for (std::size_t i = 0; i < channels.size(); ++i) {
       auto guard = core_->domain.pin();
       if (guard.error() != errc::ok) return {.error = guard.error()};
-      ChannelType* const found = core_->find(channels[i]);
+      ChannelType* found = core_->find(channels[i]);
+      if (found == nullptr ? core_->keeps(channels[i]) : found->has_state()) {
+        if (const errc error = core_->acquire(channels[i], prepared.held(i)); error != errc::ok)
+          return {.error = error};
+        found = prepared.held(i);
+      }
       if (found == nullptr) continue;
       guard.enter(found);
       const errc error = found->prepare(event, data.text(), options, prepared[i]);
@@ -682,7 +822,7 @@ class ChannelRegistry {
     for (std::size_t i = 0; i < channels.size(); ++i) {
 #if FANFARE_EXCEPTIONS
       try {
-        add(total, trigger_prepared(channels[i], event, data, options, prepared[i]));
+        add(total, trigger_prepared(channels[i], event, data, options, prepared, i));
       } catch (...) {
         if (first == nullptr) {
           first = std::current_exception();
@@ -691,7 +831,7 @@ class ChannelRegistry {
         }
       }
 #else
-      add(total, trigger_prepared(channels[i], event, data, options, prepared[i]));
+      add(total, trigger_prepared(channels[i], event, data, options, prepared, i));
 #endif
     }
 #if FANFARE_EXCEPTIONS
@@ -701,43 +841,55 @@ class ChannelRegistry {
     return total;
   }
 
+  class PreparedMessages;
+
   TriggerResult trigger_prepared(std::string_view channel, std::string_view event, Data data,
-                                 const TriggerOptions& options, MessageType*& message) {
+                                 const TriggerOptions& options, PreparedMessages& prepared, std::size_t i) {
     auto guard = core_->domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
-    ChannelType* const found = core_->find(channel);
+    ChannelType* const found = prepared.held(i) != nullptr ? prepared.held(i) : core_->find(channel);
     if (found == nullptr) return {};
+    if (prepared.held(i) == nullptr && found->has_state()) {
+      // It has come meanwhile, and must be held.
+      const ChannelHandle held = this->channel(channel);
+      return held.trigger(event, data, options);
+    }
     guard.enter(found);
-    return found->deliver_prepared(guard, event, data.text(), options, std::exchange(message, nullptr));
+    return found->deliver_prepared(guard, event, data.text(), options, std::exchange(prepared[i], nullptr));
   }
 
-  /// A message for each channel of a trigger, where one is wanted.
+  /// A message for each channel of a trigger, where one is wanted, and the channels that must not end meanwhile.
   class PreparedMessages {
    public:
-    PreparedMessages(MemoryType& memory, std::size_t count) noexcept
-        : memory_(memory),
-          count_(count),
-          messages_(static_cast<MessageType**>(memory.allocate(bytes(), alignof(void*)))) {
-      for (std::size_t i = 0; messages_ != nullptr && i < count; ++i) messages_[i] = nullptr;
+    PreparedMessages(Core& core, std::size_t count) noexcept
+        : core_(core), count_(count), entries_(static_cast<Entry*>(core.memory.allocate(bytes(), alignof(Entry)))) {
+      for (std::size_t i = 0; entries_ != nullptr && i < count; ++i) ::new (static_cast<void*>(&entries_[i])) Entry{};
     }
     PreparedMessages(const PreparedMessages&) = delete;
     PreparedMessages& operator=(const PreparedMessages&) = delete;
     ~PreparedMessages() {
-      if (messages_ == nullptr) return;
+      if (entries_ == nullptr) return;
       for (std::size_t i = 0; i < count_; ++i) {
-        if (messages_[i] != nullptr) messages_[i]->release();
+        if (entries_[i].message != nullptr) entries_[i].message->release();
+        if (entries_[i].held != nullptr) core_.drop_reference(*entries_[i].held);
       }
-      memory_.deallocate(messages_, bytes(), alignof(void*));
+      core_.memory.deallocate(entries_, bytes(), alignof(Entry));
     }
-    explicit operator bool() const noexcept { return messages_ != nullptr; }
-    MessageType*& operator[](std::size_t i) noexcept { return messages_[i]; }
+    explicit operator bool() const noexcept { return entries_ != nullptr; }
+    MessageType*& operator[](std::size_t i) noexcept { return entries_[i].message; }
+    ChannelType*& held(std::size_t i) noexcept { return entries_[i].held; }
 
    private:
-    [[nodiscard]] std::size_t bytes() const noexcept { return (count_ + 1) * sizeof(MessageType*); }
+    struct Entry {
+      MessageType* message = nullptr;
+      ChannelType* held = nullptr;
+    };
 
-    MemoryType& memory_;
+    [[nodiscard]] std::size_t bytes() const noexcept { return (count_ + 1) * sizeof(Entry); }
+
+    Core& core_;
     const std::size_t count_;
-    MessageType** const messages_;
+    Entry* const entries_;
   };
 
   static void add(TriggerResult& total, const TriggerResult& one) noexcept {

@@ -173,6 +173,14 @@ inline MessagePtr::~MessagePtr() {
   if (message_ != nullptr) message_->release();
 }
 
+/// A message's place in one queue. It lies in the message's own allocation, so that queueing takes no memory; the queue
+/// that it is given to uses it as it likes for as long as it holds a reference.
+struct MessageLink {
+  MessageLink* next = nullptr;
+  const Message* message = nullptr;
+  std::uint64_t tag = 0;  ///< what the queue wants to know of it
+};
+
 /// Turns an event into the bytes that wire subscribers send: given to a registry once, called at most once per
 /// trigger and channel, by the triggering thread, without a lock.
 class Encoder {
@@ -198,19 +206,21 @@ class MessageBlock final : public Message {
  public:
   /// Makes a message with one reference.
   /// \param wire      whether the frame is wanted; it stays empty where there is no encoder.
+  /// \param links     in how many queues it will need a link.
   /// \returns         null, with the reason in `error`.
   [[nodiscard]] static MessageBlock* make(const MessageParts& parts, bool wire, const Encoder* encoder, M memory,
-                                          errc& error) noexcept {
+                                          errc& error, std::uint32_t links = 0) noexcept {
     if (!wire) encoder = nullptr;
     const std::size_t frame = encoder == nullptr ? 0 : encoder->bound(parts);
-    const std::size_t bytes = sizeof(MessageBlock) + parts.channel.size() + parts.name.size() + parts.data.size() +
-                              parts.user_id().size() + parts.socket_id().size() + parts.except_socket().size() + frame;
+    const std::size_t bytes = sizeof(MessageBlock) + links * sizeof(MessageLink) + parts.channel.size() +
+                              parts.name.size() + parts.data.size() + parts.user_id().size() +
+                              parts.socket_id().size() + parts.except_socket().size() + frame;
     void* const address = memory.allocate(bytes, alignof(MessageBlock));
     if (address == nullptr) {
       error = errc::out_of_memory;
       return nullptr;
     }
-    auto* message = ::new (address) MessageBlock{parts, memory, bytes, wire};
+    auto* message = ::new (address) MessageBlock{parts, memory, bytes, wire, links};
     if (encoder != nullptr) {
       std::size_t written = 0;
       error = encoder->encode(parts, {message->frame_space(), frame}, written);
@@ -229,6 +239,11 @@ class MessageBlock final : public Message {
   /// Whether it went through the encoder, or there was none.
   [[nodiscard]] bool encoded() const noexcept { return encoded_; }
 
+  /// How many links it has.
+  [[nodiscard]] std::uint32_t links() const noexcept { return links_; }
+  /// \pre `i` is below `links()`.
+  [[nodiscard]] MessageLink& link(std::uint32_t i) noexcept { return reinterpret_cast<MessageLink*>(this + 1)[i]; }
+
   void retain() const noexcept override {
     count_.fetch_add(1, std::memory_order_relaxed);  // (14) the caller's own reference keeps it alive
   }
@@ -238,8 +253,15 @@ class MessageBlock final : public Message {
   }
 
  private:
-  MessageBlock(const MessageParts& parts, const M& memory, std::size_t bytes, bool encoded) noexcept
-      : Message(parts, reinterpret_cast<char*>(this + 1)), memory_(memory), encoded_(encoded), allocated_(bytes) {}
+  MessageBlock(const MessageParts& parts, const M& memory, std::size_t bytes, bool encoded,
+               std::uint32_t links) noexcept
+      : Message(parts, reinterpret_cast<char*>(this + 1) + links * sizeof(MessageLink)),
+        memory_(memory),
+        encoded_(encoded),
+        links_(links),
+        allocated_(bytes) {
+    for (std::uint32_t i = 0; i < links; ++i) ::new (static_cast<void*>(&link(i))) MessageLink{};
+  }
   ~MessageBlock() override = default;
 
   void free() const noexcept {
@@ -253,6 +275,7 @@ class MessageBlock final : public Message {
   mutable typename A::template atomic<std::uint32_t> count_{1};
   [[no_unique_address]] M memory_;
   const bool encoded_;
+  const std::uint32_t links_;
   const std::size_t allocated_;
 };
 

@@ -15,7 +15,8 @@ FANFARE_NAMESPACE_BEGIN
 ///
 /// | expression | type | meaning | thread |
 /// |---|---|---|---|
-/// | `s.push(MessagePtr)` | `bool` | takes the message; false: refused, not counted as delivered | any, concurrently |
+/// | `s.push(MessagePtr)`, or | `bool` | takes the message; false: refused, not counted as delivered | any, concurrently |
+/// | `s.push(MessagePtr, MessageLink&)` | `bool` | the same, with a link for an intrusive queue, whose members are the sink's while it holds the message; preferred if there are both | |
 /// | `s.has_room(bytes)` | `bool` | optional: false makes `trigger` answer `overloaded` and deliver to nobody; `bytes` are those of the name and the data | any |
 /// | `S::wire` | `bool` | optional: true if it wants `Message::frame()` filled by the registry's encoder | |
 ///
@@ -23,20 +24,32 @@ FANFARE_NAMESPACE_BEGIN
 template <class S>
 concept Sink = requires(S& sink, MessagePtr message) {
   { sink.push(std::move(message)) } noexcept -> std::same_as<bool>;
+} || requires(S& sink, MessagePtr message, MessageLink& link) {
+  { sink.push(std::move(message), link) } noexcept -> std::same_as<bool>;
 };
 
 namespace detail {
 
 /// A sink's functions.
 struct SinkOperations {
-  bool (*push)(void* sink, MessagePtr message) noexcept;
+  bool (*push)(void* sink, MessagePtr message, MessageLink* link) noexcept;
   bool (*has_room)(void* sink, std::size_t bytes) noexcept;
   bool wire;
+  bool linked;  ///< `push` wants a link
 };
 
 template <Sink S>
 struct OperationsOf {
-  static bool push(void* sink, MessagePtr message) noexcept { return static_cast<S*>(sink)->push(std::move(message)); }
+  static constexpr bool linked = requires(S& sink, MessagePtr message, MessageLink& link) {
+    { sink.push(std::move(message), link) } noexcept -> std::same_as<bool>;
+  };
+  static bool push(void* sink, MessagePtr message, [[maybe_unused]] MessageLink* link) noexcept {
+    if constexpr (linked) {
+      return static_cast<S*>(sink)->push(std::move(message), *link);
+    } else {
+      return static_cast<S*>(sink)->push(std::move(message));
+    }
+  }
   static bool has_room(void* sink, std::size_t bytes) noexcept {
     if constexpr (requires(S& s) {
                     { s.has_room(bytes) } noexcept -> std::same_as<bool>;
@@ -55,7 +68,7 @@ struct OperationsOf {
       return false;
     }
   }();
-  static constexpr SinkOperations value{&push, &has_room, wire};
+  static constexpr SinkOperations value{&push, &has_room, wire, linked};
 };
 
 }  // namespace detail

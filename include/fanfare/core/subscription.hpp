@@ -2,6 +2,7 @@
 /// Being subscribed: by callbacks (`Subscription`) or by polling (`PolledSubscription`).
 #pragma once
 
+#include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
 #include <fanfare/core/garbage.hpp>
@@ -158,6 +159,7 @@ class SubscriptionState : public Garbage {
   Binding* last = nullptr;
   std::uint64_t queue_sequence = 0;  ///< of its sink in the list of queues; 0: none
   std::size_t queue_position = 0;
+  std::size_t members = 1;  ///< how many subscribers it counts as
   bool entered = false;
 
   // Of the thread that subscribes, until it has entered:
@@ -193,6 +195,7 @@ class ChannelFace {
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual bool closed() const noexcept = 0;
   [[nodiscard]] virtual std::size_t subscribers() const noexcept = 0;
+  [[nodiscard]] virtual bool ordered() const noexcept = 0;
 
   [[nodiscard]] virtual void* allocate(std::size_t bytes, std::size_t alignment) noexcept = 0;
   virtual void deallocate(Block block) noexcept = 0;
@@ -203,6 +206,7 @@ class ChannelFace {
                                   std::uint64_t& id) noexcept = 0;
   virtual bool unbind(SubscriptionState& state, std::uint64_t id) noexcept = 0;
   virtual std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept = 0;
+  virtual void add_members(SubscriptionState& state, std::ptrdiff_t by) noexcept = 0;
   /// Ends the subscription and frees its state.
   virtual void leave(SubscriptionState& state, Leave how) noexcept = 0;
   /// Ends it, but its queue is still being read: `free_left` frees it.
@@ -210,6 +214,8 @@ class ChannelFace {
   virtual void free_left(PolledState& state) noexcept = 0;
 
   virtual TriggerResult trigger(std::string_view event, Data data, const TriggerOptions* options) = 0;
+  /// \pre the channel is ordered.
+  virtual TriggerResult step(std::string_view event, Data data, const TriggerOptions& options, OrderedStep& step) = 0;
 
   virtual void add_handle() noexcept = 0;
   virtual void drop_handle() noexcept = 0;
@@ -284,6 +290,27 @@ class Subscription {
   /// Ends all bindings to this name; likewise. \returns how many there were.
   std::size_t unbind(std::string_view event) { return state_ == nullptr ? 0 : state_->channel->unbind(*state_, event); }
 
+  /// For a sink that stands for others, such as the connections of a loop: changes how many subscribers it counts as. A
+  /// subscription begins as one. At none, the channel is vacated as far as this subscription goes; events still come.
+  /// \pre        the sum stays above or at 0.
+  /// \progress   locks the channel. \complexity O(1).
+  void add_members(std::ptrdiff_t by) noexcept {
+    if (state_ != nullptr && by != 0) state_->channel->add_members(*state_, by);
+  }
+
+  /// Whether the channel has one order, with an id for each event.
+  [[nodiscard]] bool ordered() const noexcept { return state_ != nullptr && state_->channel->ordered(); }
+
+  /// For those who keep the state of an ordered channel: does something at one point of its order, and sends an event at
+  /// that point if `step` says so. The names that the protocol reserves are allowed, and queues are not asked for room.
+  /// \returns    as `trigger`; `closed` if the registry has ended, and then nothing of `step` was called.
+  /// \throws     as `trigger`. \pre the channel is ordered.
+  /// \progress   locks the channel.
+  TriggerResult step(OrderedStep& step, std::string_view event, Data data, const TriggerOptions& options = {}) {
+    if (state_ == nullptr) return {.error = error_};
+    return state_->channel->step(event, data, options, step);
+  }
+
   /// Unsubscribes, and waits as the class comment says.
   /// \progress   locks the channel, then its stripe. \complexity O(bindings).
   void reset() noexcept { leave(detail::Leave::waiting); }
@@ -304,6 +331,10 @@ class Subscription {
   }
   [[nodiscard]] SubscriptionId id() const noexcept {
     return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id};
+  }
+  /// How many subscribers the channel has; a moment's view.
+  [[nodiscard]] std::size_t subscribers() const noexcept {
+    return state_ == nullptr ? 0 : state_->channel->subscribers();
   }
 
   /// \private

@@ -62,6 +62,12 @@ class SubscriptionId {
   std::uint64_t value_ = 0;
 };
 
+/// A channel that the protocol keeps for itself. Its name is not checked, and events in it may have reserved names; clients
+/// and backends cannot name it.
+struct ReservedChannel {
+  std::string_view name;
+};
+
 /// How one event differs from an ordinary one.
 struct TriggerOptions {
   SubscriptionId except{};           ///< This subscription does not get it: `{.except = lobby}`.

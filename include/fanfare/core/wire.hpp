@@ -202,8 +202,10 @@ class FrameEncoder final : public Encoder {
     char* at = detail::FrameHeader::write(begin, 0x1, payload);
     at = copy(at, before_event);
     at = detail::JsonString::escape(at, event.name, ascii);
-    at = copy(at, before_channel);
-    at = copy(at, event.channel);  // its characters need no escape
+    if (has_channel(event)) {
+      at = copy(at, before_channel);
+      at = copy(at, event.channel);  // its characters need no escape
+    }
     at = copy(at, before_data);
     at = detail::JsonString::escape(at, event.data, ascii);
     const std::string_view user = sender(event);
@@ -226,14 +228,19 @@ class FrameEncoder final : public Encoder {
   static constexpr std::string_view before_user = R"(","user_id":")";
   static constexpr std::string_view end = R"("})";
 
+  /// What the protocol says to a user in a channel of its own has no channel for the client.
+  static bool has_channel(const MessageParts& event) noexcept {
+    return !event.channel.starts_with('#') || event.channel.starts_with("#server-to-user-");
+  }
+
   static std::string_view sender(const MessageParts& event) noexcept {
     return event.channel.starts_with("presence-") ? event.user_id() : std::string_view{};
   }
 
   static std::size_t payload_size(const MessageParts& event) noexcept {
-    std::size_t size = before_event.size() + detail::JsonString::escaped_size(event.name) + before_channel.size() +
-                       event.channel.size() + before_data.size() + detail::JsonString::escaped_size(event.data) +
-                       end.size();
+    std::size_t size = before_event.size() + detail::JsonString::escaped_size(event.name) +
+                       (has_channel(event) ? before_channel.size() + event.channel.size() : 0) + before_data.size() +
+                       detail::JsonString::escaped_size(event.data) + end.size();
     const std::string_view user = sender(event);
     if (!user.empty()) size += before_user.size() + detail::JsonString::escaped_size(user);
     return size;

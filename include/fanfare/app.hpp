@@ -1,0 +1,385 @@
+/// \file
+/// One application: its credentials, its rules and its channels. Needs the standard library only, so a translation unit
+/// that only triggers pays for nothing else.
+#pragma once
+
+#include <fanfare/core/channel_memory.hpp>
+#include <fanfare/core/roster.hpp>
+#include <fanfare/core/users.hpp>
+#include <fanfare/core/wire.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/fanfare.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <initializer_list>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// A key that clients and backends name, and the secret that signs for it.
+struct AppKey {
+  std::string key;
+  std::string secret;
+
+  friend bool operator==(const AppKey&, const AppKey&) = default;
+};
+
+/// A client that asks to be let into a private or presence channel. The views end with the call.
+struct Authorization {
+  std::string_view socket_id;
+  std::string_view channel;
+  std::string_view auth;          ///< What the client brought as signature; anything.
+  std::string_view channel_data;  ///< JSON of a presence channel's member, or empty.
+};
+
+/// An event that a client sends to others. The views end with the call.
+struct ClientEvent {
+  std::string_view socket_id;
+  std::string_view channel;
+  std::string_view event;
+  std::string_view data;
+  std::string_view user_id;  ///< On presence channels; empty elsewhere.
+};
+
+/// What becomes of a client's event.
+enum class ClientEventVerdict : std::uint8_t {
+  relay,   ///< All others in the channel get it.
+  drop,    ///< Nobody does, and the client is told nothing: the host has dealt with it.
+  refuse,  ///< Nobody does, and the client is told so.
+};
+
+/// Something that happened in an application.
+struct AppEvent {
+  enum class Kind : std::uint8_t {
+    channel_occupied,    ///< The first subscriber came.
+    channel_vacated,     ///< The last one left.
+    member_added,        ///< A user's first connection entered a presence channel.
+    member_removed,      ///< A user's last one left it.
+    client_event,        ///< A client sent an event to others.
+    cache_miss,          ///< Somebody came to a cache channel that had nothing.
+    subscription_count,  ///< The number of a channel's subscribers changed.
+  };
+  Kind kind = Kind::channel_occupied;
+  std::string channel{};
+  std::string user_id{};    ///< Of a member; of a client event on a presence channel.
+  std::string event{};      ///< Of a client event.
+  std::string data{};       ///< Of a client event.
+  std::string socket_id{};  ///< Of a client event.
+  std::size_t count = 0;    ///< Of `subscription_count`.
+
+  friend bool operator==(const AppEvent&, const AppEvent&) = default;
+};
+
+/// What an application is made of. The defaults are those of hosted Pusher where it documents one.
+struct AppOptions {
+  std::string id{};                 ///< Names the application in the HTTP API: 1 to 64 letters, digits, `-` and `_`.
+  std::string key{};                ///< Names it to clients: 1 to 64 letters, digits, `-` and `_`.
+  std::string secret{};             ///< Signs for the key: 1 to 128 bytes.
+  std::vector<AppKey> more_keys{};  ///< That are as good, while keys are exchanged. The first of all signs webhooks.
+  bool enabled = true;              ///< Whether clients and backends are let in.
+  bool tls_only = false;            ///< Whether clients are let in through TLS alone.
+
+  bool client_events = false;          ///< Whether clients may send events to each other.
+  bool subscription_count = false;     ///< Whether clients are told how many subscribers a channel has.
+  bool user_authentication = false;    ///< Whether clients may sign in as users.
+  bool watchlist = false;              ///< Whether those who sign in may watch who else is there.
+  bool preserve_user_id_type = false;  ///< Whether user ids that came as numbers go out as numbers.
+  /// Whether a refused subscription is answered as hosted Pusher does, by a bare `pusher:error`.
+  bool hosted_subscription_errors = false;
+
+  std::size_t max_connections = 0;                 ///< Clients at one time; 0: as many as the server takes.
+  std::size_t max_channels_per_connection = 1000;  ///< Channels that one client holds.
+  std::size_t max_presence_members = 100;          ///< Users in one presence channel.
+  std::size_t max_user_bytes = 1024;               ///< Of what a client says of its user, as JSON.
+  std::size_t max_user_id_bytes = 128;             ///< Of a user's id.
+  std::size_t max_watchlist = 100;                 ///< Users that one client watches.
+  unsigned client_events_per_second = 10;          ///< Of one client.
+  std::chrono::seconds cache_ttl{1800};            ///< How long a cache channel keeps its last event.
+  std::chrono::seconds activity_timeout{120};      ///< A silent client is asked after so long; at least 1 s.
+  std::chrono::seconds pong_timeout{30};           ///< And given up when it is silent for so long again; at least 1 s.
+  /// A client that has neither signed in nor entered a private or presence channel by then is closed; 0: never.
+  std::chrono::seconds authorized_timeout{0};
+  std::vector<std::string> allowed_origins{};  ///< Hosts that pages may come from, `*.` in front allowed; empty: all.
+  Limits limits{.data = 10 * 1024};            ///< Of names, data and channels.
+  std::uint64_t seed = 0;                      ///< See `RegistryOptions::seed`; servers choose one.
+
+  /// Decides who may enter private and presence channels, instead of the signature. Called on a loop.
+  std::function<bool(const Authorization&)> authorize{};
+  /// Sees every event that a client sends before it is relayed. Called on a loop.
+  std::function<ClientEventVerdict(const ClientEvent&)> on_client_event{};
+  /// Told of what happens: those of one channel in order, one at a time, without a lock, on the thread where it happened
+  /// or one that is just telling of something else. Must not throw.
+  std::function<void(const AppEvent&)> on_event{};
+};
+
+/// An application: what a backend triggers on, and what clients connect to.
+///
+/// \ownership  subscriptions and handles may outlive it; they answer `errc::closed` then.
+/// Thread safety: all members from any thread, concurrently; the constructor and the destructor as usual.
+class App {
+ public:
+  explicit App(AppOptions options)
+      : options_(std::move(options)),
+        memories_(options_.cache_ttl),
+        channels_({.limits = options_.limits,
+                   .seed = options_.seed,
+                   .encoder = &encoder_,
+                   .states = &memories_,
+                   .on_occupied = occupied_hook(AppEvent::Kind::channel_occupied),
+                   .on_vacated = occupied_hook(AppEvent::Kind::channel_vacated)}) {}
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  [[nodiscard]] const std::string& id() const noexcept { return options_.id; }
+  [[nodiscard]] const std::string& key() const noexcept { return options_.key; }
+  [[nodiscard]] const AppOptions& options() const noexcept { return options_; }
+
+  /// What signs for a key; null if the application does not know it.
+  [[nodiscard]] const std::string* secret_of(std::string_view key) const noexcept {
+    if (key == options_.key) return &options_.secret;
+    for (const AppKey& more : options_.more_keys) {
+      if (key == more.key) return &more.secret;
+    }
+    return nullptr;
+  }
+
+  /// Sends one event to every subscriber of a channel, those behind sockets included; see `ChannelRegistry::trigger`.
+  TriggerResult trigger(std::string_view channel, std::string_view event, Data data = {}) {
+    return channels_.trigger(channel, event, data);
+  }
+  TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
+    return channels_.trigger(channel, event, data, options);
+  }
+  TriggerResult trigger(std::span<const std::string_view> channels, std::string_view event, Data data,
+                        const TriggerOptions& options = {}) {
+    return channels_.trigger(channels, event, data, options);
+  }
+  TriggerResult trigger(std::initializer_list<std::string_view> channels, std::string_view event, Data data,
+                        const TriggerOptions& options = {}) {
+    return channels_.trigger(channels, event, data, options);
+  }
+
+  /// Subscribes within this program; see `ChannelRegistry::subscribe`.
+  [[nodiscard]] Subscription subscribe(std::string_view channel) { return channels_.subscribe(channel); }
+  template <class Setup>
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
+    return channels_.subscribe(channel, std::forward<Setup>(setup));
+  }
+  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox) {
+    return channels_.subscribe(channel, inbox);
+  }
+
+  /// Holds a channel that is triggered often; see `ChannelRegistry::channel`.
+  [[nodiscard]] ChannelHandle channel(std::string_view name) { return channels_.channel(name); }
+
+  /// Whether the channel has subscribers: clients and those of this program. A moment's view, as all queries.
+  [[nodiscard]] bool occupied(std::string_view channel) const noexcept { return channels_.occupied(channel); }
+  /// How many they are.
+  [[nodiscard]] std::size_t subscribers(std::string_view channel) const noexcept {
+    return channels_.subscribers(channel);
+  }
+  /// Calls `f(std::string_view name, std::size_t subscribers)` for every occupied channel whose name begins so; see
+  /// `ChannelRegistry::for_each_channel`. Those of single users and of the protocol itself, which begin with `#`, are left
+  /// out.
+  template <std::invocable<std::string_view, std::size_t> F>
+  errc for_each_channel(F&& f, std::string_view prefix = {}) const {
+    return channels_.for_each_channel(
+        [&](std::string_view name, std::size_t subscribers) {
+          if (!name.starts_with('#')) f(name, subscribers);
+        },
+        prefix);
+  }
+
+  /// Who is present in a presence channel, in no order. \throws `std::bad_alloc`. \progress locks the channel.
+  [[nodiscard]] std::vector<MemberPtr> members(std::string_view channel) const {
+    std::vector<MemberPtr> members;
+    with_memory(channel, [&](const ChannelMemory& memory) { members = memory.roster.members(); });
+    return members;
+  }
+  /// How many users they are.
+  [[nodiscard]] std::size_t user_count(std::string_view channel) const noexcept {
+    std::size_t count = 0;
+    with_memory(channel, [&](const ChannelMemory& memory) { count = memory.roster.size(); });
+    return count;
+  }
+
+  /// The last event of a cache channel.
+  struct Cached {
+    MessagePtr message;
+    std::chrono::seconds ttl{0};  ///< How long it is kept yet.
+  };
+  /// \returns nothing if there is none. \progress locks the channel.
+  [[nodiscard]] std::optional<Cached> cached(std::string_view channel) const noexcept {
+    std::optional<Cached> result;
+    with_memory(channel, [&](const ChannelMemory& memory) {
+      const auto now = ChannelMemory::Clock::now();
+      if (MessagePtr message = memory.cached(now)) {
+        result = Cached{std::move(message), std::chrono::ceil<std::chrono::seconds>(memory.cached_until() - now)};
+      }
+    });
+    return result;
+  }
+
+  /// The channels themselves.
+  [[nodiscard]] ChannelRegistry<>& channels() noexcept { return channels_; }
+  [[nodiscard]] const ChannelRegistry<>& channels() const noexcept { return channels_; }
+
+  /// How many clients are connected.
+  [[nodiscard]] std::size_t connections() const noexcept { return connections_.load(std::memory_order_relaxed); }
+
+  /// Closes every connection of a user who has signed in, on whatever loop it is.
+  void terminate(std::string_view user_id) {
+    std::string channel(user_channel);
+    channel += user_id;
+    channels_.trigger(ReservedChannel{channel}, "pusher_internal:terminate", {});
+  }
+
+  // ---- for transports
+
+  /// What stands before a user's id in the names of the protocol's own channels: that of the user's connections, in which
+  /// every event ends them, and that of those who watch the user.
+  static constexpr std::string_view user_channel = "#user-";
+  static constexpr std::string_view watch_channel = "#watch-";
+
+  /// Counts a connection of a user in, and tells those who watch. \throws `std::bad_alloc`.
+  void sign_in(std::string_view user_id) {
+    const std::lock_guard lock(announcing_);
+    if (!users_.sign_in(user_id)) return;
+#if FANFARE_EXCEPTIONS
+    try {
+      announce(user_id, "online");
+    } catch (...) {
+      users_.sign_out(user_id);
+      throw;
+    }
+#else
+    announce(user_id, "online");
+#endif
+  }
+  /// Counts it out. Those who watch are told by a later `tick`.
+  void sign_out(std::string_view user_id) noexcept { users_.sign_out(user_id); }
+  /// Who has signed in.
+  [[nodiscard]] const Users& users() const noexcept { return users_; }
+
+  /// Does what time brings; about once a second. \throws `std::bad_alloc`.
+  void tick(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) {
+    {
+      const std::lock_guard lock(announcing_);
+      for (const std::string& user_id : users_.departed(now)) announce(user_id, "offline");
+    }
+    channels_.expire(now);
+  }
+
+  /// Counts a client in, unless there are `AppOptions::max_connections` already.
+  [[nodiscard]] bool admit() noexcept {
+    std::size_t count = connections_.load(std::memory_order_relaxed);
+    do {
+      if (options_.max_connections != 0 && count >= options_.max_connections) return false;
+    } while (
+        !connections_.compare_exchange_weak(count, count + 1, std::memory_order_relaxed, std::memory_order_relaxed));
+    return true;
+  }
+  /// Counts a client out that was admitted.
+  void dismiss() noexcept { connections_.fetch_sub(1, std::memory_order_relaxed); }
+
+  /// Whether anybody wants to be told of what happens.
+  [[nodiscard]] bool tells() const noexcept { return options_.on_event != nullptr; }
+
+  /// Puts an event in line for `AppOptions::on_event`. May be called under a channel's lock, which gives it its order;
+  /// `tell` follows when the lock is released. One that finds no room is dropped and counted.
+  void note(AppEvent event) noexcept {
+    if (!tells()) return;
+    const std::lock_guard lock(events_mutex_);
+#if FANFARE_EXCEPTIONS
+    try {
+      if (events_.size() < most_events) return events_.push_back(std::move(event));
+    } catch (const std::bad_alloc&) {  // as if there were no room
+    }
+#else
+    if (events_.size() < most_events) return events_.push_back(std::move(event));
+#endif
+    ++events_dropped_;
+  }
+  /// Tells what is in line, unless another thread is at it. Without a lock.
+  void tell() noexcept {
+    if (!tells()) return;
+    std::unique_lock lock(events_mutex_);
+    if (std::exchange(telling_, true)) return;
+    while (!events_.empty()) {
+      const AppEvent event = std::move(events_.front());
+      events_.pop_front();
+      lock.unlock();
+      options_.on_event(event);
+      lock.lock();
+    }
+    telling_ = false;
+  }
+  /// How many events found no room because `on_event` was too slow.
+  [[nodiscard]] std::size_t events_dropped() const noexcept {
+    const std::lock_guard lock(events_mutex_);
+    return events_dropped_;
+  }
+
+ private:
+  static constexpr std::size_t most_events = 1U << 16U;
+
+  void announce(std::string_view user_id, std::string_view what) {
+    std::string channel(watch_channel);
+    channel += user_id;
+    std::string data = R"({"events":[{"name":")";
+    data += what;
+    data += R"(","user_ids":[")";
+    bool ascii = true;
+    const std::size_t begin = data.size();
+    const std::size_t size = detail::JsonString::escaped_size(user_id);
+    data.resize(begin + size + detail::JsonString::slack);
+    detail::JsonString::escape(data.data() + begin, user_id, ascii);
+    data.resize(begin + size);
+    data += R"("]}]})";
+    channels_.trigger(ReservedChannel{channel}, "pusher_internal:watchlist_events", data);
+  }
+
+  template <class F>
+  void with_memory(std::string_view channel, F f) const {
+    if (!ChannelName::ordered(ChannelName::kind(channel))) return;
+    channels_.look_at_state(channel, [&](ChannelState* state) {
+      if (state != nullptr) f(static_cast<const ChannelMemory&>(*state));
+    });
+  }
+
+  std::function<void(std::string_view)> occupied_hook(AppEvent::Kind kind) {
+    if (!tells()) return {};
+    return [this, kind](std::string_view channel) {
+      if (channel.starts_with('#')) return;  // the protocol's own
+      note({.kind = kind, .channel = std::string(channel)});
+      tell();
+    };
+  }
+
+  const AppOptions options_;
+  const FrameEncoder encoder_{};
+  ChannelMemories memories_;
+  Users users_;
+  std::mutex announcing_;            // who comes and goes is announced in the order in which it happens
+  mutable std::mutex events_mutex_;  // a leaf: nothing is locked inside it
+  std::deque<AppEvent> events_;      // under the mutex, as the next two
+  bool telling_ = false;
+  std::size_t events_dropped_ = 0;
+  std::atomic<std::size_t> connections_{0};  // a number and nothing else: relaxed
+  ChannelRegistry<> channels_;               // last: its hooks use the others until it has ended
+};
+
+FANFARE_NAMESPACE_END

@@ -1,0 +1,62 @@
+/// \file
+/// What an ordered channel keeps beside its subscribers, such as the last event or the list of those who are present.
+#pragma once
+
+#include <fanfare/core/message.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string_view>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// The state of one ordered channel. All of it is used under the channel's lock alone: it must not wait, run a user's
+/// code, or call the registry.
+class ChannelState {
+ public:
+  ChannelState() = default;
+  ChannelState(const ChannelState&) = delete;
+  ChannelState& operator=(const ChannelState&) = delete;
+  virtual ~ChannelState() = default;
+
+  /// An event has got its place in the order; it is in no queue yet.
+  /// \param message   encoded if the registry has an encoder.
+  virtual void on_event(const MessagePtr& message) noexcept = 0;
+
+  /// Whether there is something that is to survive the last subscriber.
+  [[nodiscard]] virtual bool keeps() const noexcept = 0;
+
+  /// Forgets what is too old.
+  virtual void expire(std::chrono::steady_clock::time_point now) noexcept = 0;
+};
+
+/// Makes the states of a registry's channels. Called on any thread, concurrently.
+class ChannelStates {
+ public:
+  /// What a channel of that name begins with; null if it has no state. Asked of ordered channels only, under a lock.
+  /// \param failed   set where there is no memory.
+  [[nodiscard]] virtual std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept = 0;
+
+  /// Whether an event for a channel of that name is kept although nobody is there.
+  [[nodiscard]] virtual bool keeps(std::string_view channel) const noexcept = 0;
+
+ protected:
+  ~ChannelStates() = default;
+};
+
+/// Something that happens at one point of a channel's order, perhaps together with an event. Both functions run under the
+/// channel's lock, once each, if the channel is not closed.
+class OrderedStep {
+ public:
+  /// \param state   the channel's; null if it has none.
+  /// \returns       whether the event goes out.
+  [[nodiscard]] virtual bool begin(ChannelState* state) noexcept = 0;
+  /// The event, if it goes out, is in every queue; nothing else has come in between.
+  virtual void end() noexcept = 0;
+
+ protected:
+  ~OrderedStep() = default;
+};
+
+FANFARE_NAMESPACE_END

@@ -1,0 +1,183 @@
+/// \file
+/// Frames ready for the wire, one behind the other: what one turn of a loop sends to the subscribers of a channel.
+#pragma once
+
+#include <fanfare/detail/config.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// One frame of a log.
+struct LogFrame {
+  static constexpr std::uint32_t nobody = 0xffffffffU;
+
+  std::size_t end;                ///< Where it ends; it begins where the one before it ends.
+  std::uint64_t sequence;         ///< Its place among all events of the loop.
+  std::uint32_t except = nobody;  ///< The number of the connection that must not get it.
+};
+
+/// Frames in a row, with an index of where each ends. Written during a turn; connections that lag then refer to it.
+///
+/// Thread safety: that of its loop, its count included.
+class TurnLog {
+ public:
+  TurnLog() = default;
+  TurnLog(const TurnLog&) = delete;
+  TurnLog& operator=(const TurnLog&) = delete;
+
+  /// Adds a frame. \throws `std::bad_alloc`; nothing is changed then.
+  void append(std::string_view frame, std::uint64_t sequence, std::uint32_t except = LogFrame::nobody) {
+    // The index first: a frame without its entry could never be taken back.
+    frames_.push_back({bytes_.size() + frame.size(), sequence, except});
+#if FANFARE_EXCEPTIONS
+    try {
+      bytes_.append(frame);
+    } catch (...) {
+      frames_.pop_back();
+      throw;
+    }
+#else
+    bytes_.append(frame);
+#endif
+  }
+
+  [[nodiscard]] std::string_view bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const std::vector<LogFrame>& frames() const noexcept { return frames_; }
+  [[nodiscard]] bool empty() const noexcept { return frames_.empty(); }
+  [[nodiscard]] std::string_view frame(std::size_t i) const noexcept {
+    const std::size_t begin = i == 0 ? 0 : frames_[i - 1].end;
+    return std::string_view(bytes_).substr(begin, frames_[i].end - begin);
+  }
+
+  /// Where the frame ends that the byte at `offset` is inside of; `offset` itself if a frame begins or the log ends there.
+  /// \complexity O(log frames).
+  [[nodiscard]] std::size_t rest_of_frame(std::size_t offset) const noexcept {
+    if (offset == 0) return 0;
+    const auto found = std::lower_bound(frames_.begin(), frames_.end(), offset,
+                                        [](const LogFrame& frame, std::size_t at) { return frame.end < at; });
+    return found == frames_.end() ? offset : found->end;
+  }
+
+  /// Empties it for another use, keeping so many bytes of memory at most for the frames, and for the index.
+  void clear(std::size_t keep_bytes) noexcept {
+    frames_.clear();
+    bytes_.clear();
+    if (bytes_.capacity() > keep_bytes) std::string().swap(bytes_);
+    if (frames_.capacity() * sizeof(LogFrame) > keep_bytes) std::vector<LogFrame>().swap(frames_);
+  }
+
+ private:
+  friend class LogPool;
+  friend class LogPtr;
+
+  std::string bytes_;
+  std::vector<LogFrame> frames_;
+  std::size_t references_ = 0;
+  TurnLog* next_free_ = nullptr;
+};
+
+class LogPtr;
+
+/// The logs of one loop: those that nobody refers to wait here for the next use.
+///
+/// \ownership must outlive every `LogPtr` that it gave out.
+class LogPool {
+ public:
+  /// \param keep         so many unused logs stay.
+  /// \param keep_bytes   with so much memory at most; see `TurnLog::clear`.
+  explicit LogPool(std::size_t keep = 64, std::size_t keep_bytes = 64 * 1024) noexcept
+      : keep_(keep), keep_bytes_(keep_bytes) {}
+  LogPool(const LogPool&) = delete;
+  LogPool& operator=(const LogPool&) = delete;
+  ~LogPool() {
+    FANFARE_ASSERT(used_ == 0, "a log outlives its pool");
+    while (free_ != nullptr) delete pop();
+  }
+
+  /// An empty log. \throws `std::bad_alloc`.
+  [[nodiscard]] LogPtr take();
+  /// An empty log that may be held for long: it has no more memory than for so many bytes. \throws likewise.
+  [[nodiscard]] LogPtr take_small(std::size_t bytes);
+
+  /// How many logs somebody refers to.
+  [[nodiscard]] std::size_t used() const noexcept { return used_; }
+
+ private:
+  friend class LogPtr;
+
+  TurnLog* pop() noexcept {
+    TurnLog* const log = free_;
+    free_ = log->next_free_;
+    --kept_;
+    return log;
+  }
+  void give_back(TurnLog* log) noexcept {
+    --used_;
+    if (kept_ == keep_) {
+      delete log;
+      return;
+    }
+    log->clear(keep_bytes_);
+    log->next_free_ = free_;
+    free_ = log;
+    ++kept_;
+  }
+
+  const std::size_t keep_;
+  const std::size_t keep_bytes_;
+  TurnLog* free_ = nullptr;
+  std::size_t kept_ = 0;
+  std::size_t used_ = 0;
+};
+
+/// Shares a log within its loop.
+class LogPtr {
+ public:
+  LogPtr() = default;
+  LogPtr(const LogPtr& other) noexcept : log_(other.log_), pool_(other.pool_) {
+    if (log_ != nullptr) ++log_->references_;
+  }
+  LogPtr(LogPtr&& other) noexcept : log_(other.log_), pool_(other.pool_) { other.log_ = nullptr; }
+  LogPtr& operator=(LogPtr other) noexcept {
+    std::swap(log_, other.log_);
+    std::swap(pool_, other.pool_);
+    return *this;
+  }
+  ~LogPtr() {
+    if (log_ != nullptr && --log_->references_ == 0) pool_->give_back(log_);
+  }
+
+  [[nodiscard]] TurnLog* get() const noexcept { return log_; }
+  TurnLog& operator*() const noexcept { return *log_; }
+  TurnLog* operator->() const noexcept { return log_; }
+  explicit operator bool() const noexcept { return log_ != nullptr; }
+
+ private:
+  friend class LogPool;
+  LogPtr(TurnLog& log, LogPool& pool) noexcept : log_(&log), pool_(&pool) { ++log.references_; }
+
+  TurnLog* log_ = nullptr;
+  LogPool* pool_ = nullptr;
+};
+
+inline LogPtr LogPool::take() {
+  TurnLog* const log = free_ != nullptr ? pop() : new TurnLog;
+  ++used_;
+  return LogPtr{*log, *this};
+}
+
+inline LogPtr LogPool::take_small(std::size_t bytes) {
+  LogPtr log{*new TurnLog, *this};
+  ++used_;
+  log->bytes_.reserve(bytes);
+  return log;
+}
+
+FANFARE_NAMESPACE_END

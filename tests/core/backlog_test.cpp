@@ -1,0 +1,616 @@
+#include <fanfare/core/backlog.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <new>
+#include <random>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+// What the heap gives out, for the tests that count it or let it fail. Each piece has its size in front.
+namespace {
+
+struct Heap {
+  static constexpr std::size_t never = static_cast<std::size_t>(-1);
+  static constexpr std::size_t front = 16;
+
+  std::size_t live = 0;
+  std::size_t until_failure = never;
+};
+thread_local Heap heap;  // the heap as the thread sees it that looks
+
+void* try_allocate(std::size_t bytes) noexcept {
+  if (heap.until_failure != Heap::never && heap.until_failure-- == 0) {
+    heap.until_failure = Heap::never;
+    return nullptr;
+  }
+  void* const memory = std::malloc(bytes + Heap::front);
+  if (memory == nullptr) return nullptr;
+  *static_cast<std::size_t*>(memory) = bytes;
+  heap.live += bytes;
+  return static_cast<char*>(memory) + Heap::front;
+}
+
+void* allocate(std::size_t bytes) {
+  void* const memory = try_allocate(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+void deallocate(void* memory) noexcept {
+  if (memory == nullptr) return;
+  void* const whole = static_cast<char*>(memory) - Heap::front;
+  heap.live -= *static_cast<std::size_t*>(whole);
+  std::free(whole);
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return allocate(bytes); }
+void* operator new[](std::size_t bytes) { return allocate(bytes); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return try_allocate(bytes); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return try_allocate(bytes); }
+void operator delete(void* memory) noexcept { deallocate(memory); }
+void operator delete[](void* memory) noexcept { deallocate(memory); }
+void operator delete(void* memory, std::size_t) noexcept { deallocate(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { deallocate(memory); }
+
+namespace fanfare::test {
+namespace {
+
+LogPtr log_of(LogPool& pool, const std::vector<std::string>& frames) {
+  LogPtr log = pool.take();
+  for (const std::string& frame : frames) log->append(frame, 0);
+  return log;
+}
+
+/// Sends everything, in steps.
+std::string drain(Backlog& backlog, std::size_t step = static_cast<std::size_t>(-1)) {
+  std::string all;
+  while (!backlog.empty()) {
+    const std::size_t bytes = std::min(step, backlog.front().size());
+    EXPECT_GT(bytes, 0U);
+    if (bytes == 0) break;
+    all += backlog.front().substr(0, bytes);
+    backlog.consume(bytes);
+  }
+  EXPECT_EQ(backlog.bytes(), 0U);
+  EXPECT_EQ(backlog.front(), "");
+  return all;
+}
+
+TEST(Backlog, IsEmptyAtFirst) {
+  LogPool pool;
+  Backlog backlog{pool};
+  EXPECT_TRUE(backlog.empty());
+  EXPECT_EQ(backlog.bytes(), 0U);
+  EXPECT_EQ(backlog.front(), "");
+  backlog.keep_started_frame();
+  EXPECT_TRUE(backlog.empty());
+  static_assert(!std::is_copy_constructible_v<Backlog> && !std::is_move_constructible_v<Backlog>);
+}
+
+TEST(Backlog, WhatIsEmptyAddsNothing) {
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.append(pool.take(), 0);
+  backlog.append(log_of(pool, {"abc"}), 3);
+  backlog.append("", {}, 0);
+  backlog.append("abc", 3);
+  EXPECT_TRUE(backlog.empty());
+  backlog.append(log_of(pool, {"def"}), 0);
+  EXPECT_EQ(backlog.front(), "def");  // nothing empty is in front of it
+  backlog.consume(0);
+  EXPECT_EQ(drain(backlog), "def");
+}
+
+TEST(Backlog, SendsPartsOfLogsAndFramesInTheirOrder) {
+  for (const std::size_t step : {1U, 2U, 3U, 5U, 100U}) {
+    LogPool pool;
+    Backlog backlog{pool};
+    const LogPtr log = log_of(pool, {"aaaa", "bb", "c"});
+    backlog.append(log, 1);  // the rest of a frame, and the others
+    backlog.append(log, 6);  // few of them: a copy
+    backlog.append(log, 0);  // all
+    backlog.append("ddd");   // behind a shared part
+    const std::size_t ends[] = {1, 3};
+    backlog.append("eff", ends);  // behind its own
+    backlog.append(log, 6);
+    EXPECT_EQ(backlog.bytes(), 6U + 1U + 7U + 3U + 3U + 1U);
+    EXPECT_EQ(drain(backlog, step), "aaabbccaaaabbcdddeffc");
+  }
+}
+
+TEST(Backlog, SharesWhatIsAtLeastHalfOfItsLog) {
+  LogPool pool{0};
+  const LogPtr log = log_of(pool, {"aaaa", "bbbb", "c"});
+  Backlog backlog{pool};
+  backlog.append(log, 0);
+  backlog.append(log, 4);
+  EXPECT_EQ(pool.used(), 1U);
+  backlog.append(log, 8);
+  EXPECT_EQ(pool.used(), 2U);
+  EXPECT_EQ(drain(backlog, 1),
+            "aaaabbbbc"
+            "bbbbc"
+            "c");
+  EXPECT_EQ(pool.used(), 1U);
+}
+
+TEST(Backlog, LeavesALogWhenLittleOfItIsLeft) {
+  LogPool pool{0};
+  Backlog backlog{pool};
+  backlog.append(log_of(pool, {std::string(50, 'a'), std::string(50, 'b')}), 0);
+  const char* const shared = backlog.front().data();
+  backlog.consume(50);
+  EXPECT_EQ(backlog.front().data(), shared + 50);
+  backlog.consume(1);
+  EXPECT_NE(backlog.front().data(), shared + 51);
+  EXPECT_EQ(pool.used(), 1U);
+  EXPECT_EQ(drain(backlog), std::string(49, 'b'));
+  EXPECT_EQ(pool.used(), 0U);
+}
+
+// ---- dropping all but what has begun
+
+struct Started {
+  std::vector<std::string> frames;
+  std::size_t sent;
+  std::string rest;
+};
+class KeepStartedFrame : public ::testing::TestWithParam<Started> {};
+
+INSTANTIATE_TEST_SUITE_P(Table, KeepStartedFrame,
+                         ::testing::Values(Started{{"abc", "de"}, 0, ""}, Started{{"abc", "de"}, 1, "bc"},
+                                           Started{{"abc", "de"}, 2, "c"}, Started{{"abc", "de"}, 3, ""},
+                                           Started{{"abc", "de"}, 4, "e"}, Started{{"abc", "de", "f"}, 4, "e"},
+                                           Started{{"abc", "de", "f"}, 5, ""}, Started{{"abcdefgh", "i"}, 7, "h"},
+                                           Started{{"a", "b", "c", "d", "efg", "h"}, 5, "fg"}));
+
+TEST_P(KeepStartedFrame, OfALog) {
+  for (const bool more : {false, true}) {
+    LogPool pool;
+    Backlog backlog{pool};
+    backlog.append(log_of(pool, GetParam().frames), GetParam().sent);
+    if (more) backlog.append(log_of(pool, GetParam().frames), 0);
+    backlog.keep_started_frame();
+    EXPECT_EQ(backlog.bytes(), GetParam().rest.size());
+    backlog.keep_started_frame();  // the same again
+    EXPECT_EQ(backlog.front(), GetParam().rest);
+    backlog.append("close");
+    EXPECT_EQ(drain(backlog), GetParam().rest + "close");
+    EXPECT_EQ(pool.used(), 0U);
+  }
+}
+
+TEST_P(KeepStartedFrame, OfALogThatWasSentInSteps) {
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.append(log_of(pool, GetParam().frames), 0);
+  for (std::size_t i = 0; i < GetParam().sent; ++i) backlog.consume(1);
+  backlog.keep_started_frame();
+  EXPECT_EQ(drain(backlog), GetParam().rest);
+}
+
+TEST_P(KeepStartedFrame, OfFrames) {
+  for (const bool in_steps : {false, true}) {
+    LogPool pool;
+    Backlog backlog{pool};
+    std::string frames;
+    std::vector<std::size_t> ends;
+    for (const std::string& frame : GetParam().frames) ends.push_back((frames += frame).size());
+    backlog.append(frames, ends, in_steps ? 0 : GetParam().sent);
+    for (std::size_t i = 0; in_steps && i < GetParam().sent; ++i) backlog.consume(1);
+    backlog.append("more");
+    backlog.keep_started_frame();
+    backlog.append("close");
+    EXPECT_EQ(drain(backlog), GetParam().rest + "close");
+  }
+}
+
+TEST(Backlog, KeepsTheRestOfAFrameThatWasCopiedInPart) {
+  // Its beginning is neither in the log nor anywhere else, and still it has begun.
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.append(log_of(pool, {std::string(90, 'a'), "bb", "c"}), 89);
+  EXPECT_EQ(backlog.front(), "abbc");
+  backlog.keep_started_frame();
+  EXPECT_EQ(drain(backlog), "a");
+
+  Backlog again{pool};
+  again.append("abcdef", 5);
+  again.append("next");
+  again.keep_started_frame();
+  again.keep_started_frame();
+  EXPECT_EQ(drain(again), "f");
+
+  Backlog none{pool};
+  none.append(log_of(pool, {std::string(90, 'a'), "bb", "c"}), 89);
+  none.consume(1);
+  none.keep_started_frame();
+  EXPECT_TRUE(none.empty());
+}
+
+// ---- against a model
+
+/// Frames in a queue, of the first of which a part may have been sent.
+struct Model {
+  std::deque<std::string> frames;
+  std::size_t sent = 0;
+
+  void add(std::string frame) { frames.push_back(std::move(frame)); }
+  void consume(std::size_t bytes) {
+    sent += bytes;
+    while (!frames.empty() && sent >= frames.front().size()) {
+      sent -= frames.front().size();
+      frames.pop_front();
+    }
+  }
+  void keep_started_frame() { frames.resize(std::min<std::size_t>(frames.size(), sent == 0 ? 0 : 1)); }
+  [[nodiscard]] std::string rest() const {
+    std::string all;
+    for (const std::string& frame : frames) all += frame;
+    return all.substr(sent);
+  }
+};
+
+/// One random life of several connections of one loop.
+class BacklogLife {
+ public:
+  BacklogLife(std::uint32_t seed, std::size_t longest_frame) : random_(seed), longest_frame_(longest_frame) {
+    for (int i = 0; i < 3; ++i) peers_.push_back({std::make_unique<Backlog>(pool_), {}});
+  }
+
+  void step() {
+    Peer& peer = peers_[below(peers_.size())];
+    Backlog& backlog = *peer.backlog;
+    switch (below(6)) {
+      case 0: {  // a turn's log goes to all of them, and each has got some of it
+        const std::vector<std::string> frames = some_frames(8);
+        const LogPtr log = log_of(pool_, frames);
+        for (Peer& each : peers_) add(each, frames, [&](std::size_t sent) { each.backlog->append(log, sent); });
+        break;
+      }
+      case 1: {
+        const std::vector<std::string> frames = some_frames(4);
+        std::string text;
+        std::vector<std::size_t> ends;
+        for (const std::string& frame : frames) ends.push_back((text += frame).size());
+        add(peer, frames, [&](std::size_t sent) { backlog.append(text, ends, sent); });
+        break;
+      }
+      case 2: {
+        const std::vector<std::string> frames = some_frames(1);
+        add(peer, frames, [&](std::size_t sent) { backlog.append(frames[0], sent); });
+        break;
+      }
+      case 3:
+      case 4: {
+        const std::size_t bytes = below(backlog.front().size() + 1);
+        backlog.consume(bytes);
+        peer.model.consume(bytes);
+        break;
+      }
+      default:
+        if (below(4) != 0) return;
+        backlog.keep_started_frame();
+        peer.model.keep_started_frame();
+    }
+  }
+
+  void check() {
+    for (const Peer& peer : peers_) {
+      const std::string rest = peer.model.rest();
+      ASSERT_EQ(peer.backlog->bytes(), rest.size());
+      ASSERT_EQ(peer.backlog->empty(), rest.empty());
+      const std::string_view front = peer.backlog->front();
+      ASSERT_EQ(front.empty(), rest.empty());
+      ASSERT_EQ(front, rest.substr(0, front.size()));
+    }
+  }
+  void drain_all() {
+    for (Peer& peer : peers_) {
+      const std::string rest = peer.model.rest();
+      EXPECT_EQ(drain(*peer.backlog, 1 + below(longest_frame_)), rest);
+    }
+    EXPECT_EQ(pool_.used(), 0U);
+  }
+  [[nodiscard]] std::size_t waiting() const {
+    std::size_t sum = 0;
+    for (const Peer& peer : peers_) sum += peer.backlog->bytes();
+    return sum;
+  }
+  /// What the models hold is no concern of the backlogs.
+  [[nodiscard]] std::size_t model_heap() const {
+    std::size_t sum = 0;
+    for (const Peer& peer : peers_) {
+      for (const std::string& frame : peer.model.frames) sum += frame.capacity() + 1 + sizeof(std::string);
+    }
+    return sum;
+  }
+
+ private:
+  struct Peer {
+    std::unique_ptr<Backlog> backlog;
+    Model model;
+  };
+
+  std::size_t below(std::size_t bound) { return random_() % bound; }
+
+  std::vector<std::string> some_frames(std::size_t most) {
+    std::vector<std::string> frames(1 + below(most));
+    for (std::string& frame : frames) {
+      frame.resize(1 + below(below(3) == 0 ? longest_frame_ : 20));
+      for (char& letter : frame) letter = static_cast<char>('a' + below(26));
+    }
+    return frames;
+  }
+
+  template <class Append>
+  void add(Peer& peer, const std::vector<std::string>& frames, Append append) {
+    std::size_t bytes = 0;
+    for (const std::string& frame : frames) bytes += frame.size();
+    // Where nothing waits, a part has been sent; all of it, now and then.
+    const std::size_t sent = peer.backlog->empty() ? below(bytes + 1) : 0;
+    append(sent);
+    for (const std::string& frame : frames) peer.model.add(frame);
+    peer.model.consume(sent);
+  }
+
+  std::mt19937 random_;
+  const std::size_t longest_frame_;
+  LogPool pool_{4, 256};
+  std::vector<Peer> peers_;
+};
+
+class RandomBacklog : public ::testing::TestWithParam<std::uint32_t> {};
+
+TEST_P(RandomBacklog, DoesWhatAPlainQueueOfFramesDoes) {
+  for (const std::size_t longest : {40U, 3000U}) {
+    BacklogLife life{GetParam(), longest};
+    for (int step = 0; step < 1500; ++step) {
+      SCOPED_TRACE(step);
+      life.step();
+      life.check();
+      if (HasFatalFailure()) return;
+    }
+    life.drain_all();
+  }
+}
+
+TEST_P(RandomBacklog, HoldsLittleMoreThanWaits) {
+  const std::size_t before = heap.live;
+  BacklogLife life{GetParam(), 20'000};
+  for (int step = 0; step < 1500; ++step) {
+    SCOPED_TRACE(step);
+    life.step();
+    const std::size_t held = heap.live - before - life.model_heap();
+    // Twice for logs that are half sent, twice for strings that grow; the rest are indexes, queues and this test's own.
+    ASSERT_LT(held, 4 * life.waiting() + 64 * 1024);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomBacklog, ::testing::Range(std::uint32_t{1}, std::uint32_t{9}));
+
+// ---- memory
+
+constexpr std::size_t large = std::size_t{1} << 20U;
+constexpr std::size_t little = 4096;
+
+TEST(BacklogMemory, AThousandShareTheBytesOfOneBurst) {
+  LogPool pool{0};
+  std::vector<std::unique_ptr<Backlog>> laggards;
+  for (int i = 0; i < 1000; ++i) laggards.push_back(std::make_unique<Backlog>(pool));
+  const LogPtr log = log_of(pool, {std::string(large / 2, 'a'), std::string(large / 2, 'b')});
+  const std::size_t before = heap.live;
+  for (const auto& laggard : laggards) laggard->append(log, 1000);
+  EXPECT_EQ(heap.live, before);
+  EXPECT_EQ(pool.used(), 1U);
+}
+
+TEST(BacklogMemory, AFewBytesKeepNoLargeLogAlive) {
+  LogPool pool{0};
+  std::vector<std::string> frames(64, std::string(large / 64, 'x'));
+  for (int how = 0; how < 5; ++how) {
+    SCOPED_TRACE(how);
+    const std::size_t before = heap.live;
+    Backlog backlog{pool};
+    std::string all;
+    std::vector<std::size_t> ends;
+    for (const std::string& frame : frames) ends.push_back((all += frame).size());
+    if (how == 0) backlog.append(log_of(pool, frames), large - 10);  // a part that is small from the start
+    if (how == 1) {                                                  // one that becomes small
+      backlog.append(log_of(pool, frames), 0);
+      for (std::size_t sent = 0; sent < large - 10; sent += 1000) {
+        backlog.consume(std::min<std::size_t>(1000, large - 10 - sent));
+      }
+    }
+    if (how == 2) {  // likewise, of frames that are in no log
+      backlog.append(all, ends);
+      backlog.consume(large - 10);
+    }
+    if (how == 3) {  // one large frame, all but sent
+      backlog.append(all);
+      backlog.consume(large / 2);
+      backlog.consume(large / 2 - 10);
+    }
+    if (how == 4) {  // the rest of a frame
+      backlog.append(log_of(pool, frames), large / 64 - 10);
+      backlog.keep_started_frame();
+    }
+    std::string{}.swap(all);
+    std::vector<std::size_t>{}.swap(ends);
+    EXPECT_EQ(backlog.bytes(), 10U);
+    EXPECT_LT(heap.live, before + little);
+    EXPECT_EQ(drain(backlog), "xxxxxxxxxx");
+  }
+}
+
+TEST(BacklogMemory, WhatIsLeftOfALargeFrameIsCopiedAFewTimesNotEachTime) {
+  LogPool pool{0};
+  Backlog backlog{pool};
+  backlog.append(std::string(large, 'x'));
+  int moves = 0;
+  const char* last = backlog.front().data();
+  while (!backlog.empty()) {
+    backlog.consume(std::min<std::size_t>(backlog.front().size(), 1024));
+    last += 1024;
+    if (backlog.front().data() != last && !backlog.empty()) ++moves;
+    last = backlog.front().data();
+  }
+  EXPECT_LE(moves, 12);  // each time half as much
+}
+
+TEST(BacklogMemory, SmallCopiesTakeNoLargeLogsFromThePool) {
+  LogPool pool;
+  std::vector<std::unique_ptr<Backlog>> laggards;
+  for (int i = 0; i < 1000; ++i) laggards.push_back(std::make_unique<Backlog>(pool));
+  log_of(pool, {std::string(60'000, 'x')});
+  const std::size_t before = heap.live;
+  for (const auto& laggard : laggards) {
+    // A turn's log that has grown large comes from the pool and returns to it.
+    const LogPtr log = log_of(pool, {std::string(60'000, 'x'), "0123456789"});
+    laggard->append(log, 60'000);
+  }
+  EXPECT_LT(heap.live, before + 1000 * 512 + 2 * 64 * 1024);
+}
+
+TEST(BacklogMemory, ThePoolKeepsNoMoreThanAllowed) {
+  const std::size_t before = heap.live;
+  LogPool pool{3, 1000};
+  {
+    std::vector<LogPtr> logs;
+    for (int i = 0; i < 10; ++i) logs.push_back(log_of(pool, std::vector<std::string>(10'000, "x")));
+    for (int i = 0; i < 10; ++i) logs.push_back(log_of(pool, {std::string(999, 'x')}));
+  }
+  EXPECT_LT(heap.live, before + 3 * (2 * 1000 + sizeof(TurnLog)));
+}
+
+// ---- exhausted memory
+
+/// Runs `operation` with the failure of allocation 0, 1, 2, … and at last without. A failure changes nothing.
+template <class Prepare, class Operation>
+void fail_everywhere(Prepare prepare, Operation operation, const std::string& added) {
+  for (std::size_t n = 0;; ++n) {
+    SCOPED_TRACE(n);
+    ASSERT_LT(n, 50U);
+    LogPool pool;
+    {
+      Backlog backlog{pool};
+      prepare(pool, backlog);
+      const std::size_t bytes = backlog.bytes();
+      std::string front{backlog.front()};
+      bool failed = false;
+      heap.until_failure = n;
+      try {
+        operation(backlog);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      heap.until_failure = Heap::never;
+      if (failed) {
+        EXPECT_EQ(backlog.bytes(), bytes);
+        EXPECT_EQ(backlog.front(), front);
+        operation(backlog);  // now it can be done
+      }
+      EXPECT_EQ(backlog.bytes(), bytes + added.size());
+      backlog.append("last");
+      std::string all = drain(backlog, 7);
+      ASSERT_GE(all.size(), bytes + added.size() + 4);
+      EXPECT_EQ(all.substr(all.size() - added.size() - 4), added + "last");
+      if (!failed) return;
+    }
+    EXPECT_EQ(pool.used(), 0U);
+  }
+}
+
+TEST(BacklogWithoutMemory, Append) {
+  LogPool logs;
+  const LogPtr log = log_of(logs, {std::string(50, 'a'), std::string(50, 'b'), std::string(9, 'c'), "d"});
+  const std::size_t ends[] = {40, 41, 80};
+  const std::string frames = std::string(40, 'e') + "f" + std::string(39, 'g');
+  for (int before = 0; before < 4; ++before) {
+    SCOPED_TRACE(before);
+    const auto prepare = [&](LogPool& /*pool*/, Backlog& backlog) {
+      if (before == 1) backlog.append(log, 0);
+      if (before == 2) backlog.append("own");
+      if (before == 3) {  // full to the next piece of the queue
+        for (int i = 0; i < 20; ++i) backlog.append(log, 0);
+      }
+    };
+    fail_everywhere(
+        prepare, [&](Backlog& backlog) { backlog.append(log, 0); }, std::string(log->bytes()));
+    fail_everywhere(
+        prepare, [&](Backlog& backlog) { backlog.append(log, 100); }, std::string(9, 'c') + "d");
+    fail_everywhere(
+        prepare, [&](Backlog& backlog) { backlog.append(frames, ends); }, frames);
+    fail_everywhere(
+        prepare, [&](Backlog& backlog) { backlog.append(frames); }, frames);
+  }
+}
+
+TEST(BacklogWithoutMemory, SendingNeedsNone) {
+  LogPool pool;
+  const std::vector<std::string> frames(20, "0123456789");
+  Backlog backlog{pool};
+  backlog.append(log_of(pool, frames), 0);
+  backlog.append("more");
+  std::string all;
+  std::string expected;
+  for (const std::string& frame : frames) expected += frame;
+  all.reserve(expected.size());
+  for (std::size_t sent = 0; sent < 155; sent += 5) {
+    all += backlog.front().substr(0, 5);
+    heap.until_failure = 0;
+    backlog.consume(5);
+    heap.until_failure = Heap::never;
+  }
+  EXPECT_EQ(all, expected.substr(0, 155));
+  heap.until_failure = 0;
+  backlog.keep_started_frame();
+  heap.until_failure = Heap::never;
+  EXPECT_EQ(drain(backlog), "56789");
+}
+
+TEST(BacklogWithoutMemory, ALogIsUnchangedToo) {
+  for (std::size_t n = 0;; ++n) {
+    TurnLog log;
+    log.append(std::string(15, 'a'), 1);
+    heap.until_failure = n;
+    bool failed = false;
+    try {
+      log.append("0123456789", 2);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+    heap.until_failure = Heap::never;
+    ASSERT_EQ(log.frames().size(), failed ? 1U : 2U);
+    EXPECT_EQ(log.bytes().size(), failed ? 15U : 25U);
+    if (!failed) break;
+    log.append("x", 3);
+    EXPECT_EQ(log.frame(1), "x");
+  }
+}
+
+#if FANFARE_ASSERTS && GTEST_HAS_DEATH_TEST
+TEST(BacklogDeathTest, MisuseIsAMistake) {
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.append("abc");
+  EXPECT_DEATH(backlog.append("def", 1), "only the first part can be sent in part");
+  EXPECT_DEATH(backlog.append(log_of(pool, {"def"}), 1), "only the first part can be sent in part");
+  EXPECT_DEATH(backlog.append("def", {}, 0), "frames without an end");
+  EXPECT_DEATH(backlog.consume(4), "more was sent than there was");
+}
+#endif
+
+}  // namespace
+}  // namespace fanfare::test
