@@ -1,0 +1,444 @@
+/// \file
+/// A whole server for the Pusher protocol: WebSockets and the HTTP API, on Asio. Linux.
+#pragma once
+
+#include <fanfare/app.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/fanfare.hpp>
+#include <fanfare/http/request.hpp>
+#include <fanfare/http/response.hpp>
+#include <fanfare/pusher/app_directory.hpp>
+#include <fanfare/pusher/webhooks.hpp>
+#include <fanfare/transport/listener.hpp>
+#include <fanfare/transport/loop.hpp>
+#include <fanfare/transport/tls.hpp>
+#include <fanfare/transport/webhook_sender.hpp>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/strand.hpp>
+
+#include <sys/resource.h>
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// What a server is made of.
+struct ServerOptions {
+  /// Where to listen: `HOST:PORT`, `[::1]:PORT`; port 0: one that is free.
+  std::vector<std::string> listen{"127.0.0.1:6001"};
+  std::vector<std::string> listen_tls{};  ///< Likewise, for clients that speak TLS.
+  std::string tls_certificate{};          ///< A file in PEM with the chain for them, the server's own first.
+  std::string tls_key{};                  ///< A file in PEM with its key, without a passphrase.
+  /// Loops, each with a thread of its own; 0: one loop without a thread, run by `poll`. At most 64.
+  unsigned threads = 1;
+  std::size_t max_outbox_bytes = std::size_t{1} << 20U;    ///< What may wait for one connection; beyond it is closed.
+  std::size_t max_mailbox_bytes = std::size_t{64} << 20U;  ///< What may wait for one loop; see `errc::overloaded`.
+  std::size_t max_connections = 0;                ///< WebSockets at one time; 0: as many as there are descriptors.
+  std::size_t max_message_bytes = 64 * 1024;      ///< Of one WebSocket message of a client.
+  std::size_t max_body_bytes = 1024 * 1024;       ///< Of one HTTP request.
+  std::chrono::seconds request_timeout{30};       ///< An HTTP request that has begun must be whole by then.
+  std::chrono::seconds keep_alive_timeout{120};   ///< An HTTP connection is closed after so long without a request.
+  std::chrono::milliseconds drain_timeout{5000};  ///< How long `stop` waits for clients to go.
+  std::string webhook_ca_file{};  ///< Whom to trust for webhooks, in PEM; empty: the system's authorities.
+  std::string path_prefix{};      ///< In front of `/app/…` and `/apps/…`.
+  /// Answers requests that are neither a WebSocket nor for the HTTP API; with nothing, it is a 404. Called on a loop, on
+  /// as many threads as there are loops; what it triggers goes out in the same turn.
+  std::function<std::optional<http::Response>(const http::Request&)> on_request{};
+};
+
+/// Why a server does not start.
+enum class ServerErrc : std::uint8_t {
+  ok,
+  already_started,  ///< It runs, or has run.
+  bad_option,       ///< An option is out of its range.
+  bad_app,          ///< An application has no valid id, key or secret, or a limit that the server's bounds cannot hold.
+  duplicate_app,    ///< Two applications have the same id or key.
+  bad_certificate,  ///< The certificate or the key cannot be used, or there is none for `listen_tls`.
+  bad_address,      ///< `listen` holds something that is not an address.
+  cannot_listen,    ///< The address is in use, is none of this machine, or may not be used.
+  system,           ///< The system gives no descriptor or no thread.
+};
+
+/// The enumerator's own name.
+[[nodiscard]] constexpr std::string_view to_string(ServerErrc error) noexcept {
+  switch (error) {
+    case ServerErrc::ok: return "ok";
+    case ServerErrc::already_started: return "already_started";
+    case ServerErrc::bad_option: return "bad_option";
+    case ServerErrc::bad_app: return "bad_app";
+    case ServerErrc::duplicate_app: return "duplicate_app";
+    case ServerErrc::bad_certificate: return "bad_certificate";
+    case ServerErrc::bad_address: return "bad_address";
+    case ServerErrc::cannot_listen: return "cannot_listen";
+    case ServerErrc::system: return "system";
+  }
+  return "unknown";
+}
+
+/// How it went to start a server.
+class [[nodiscard]] ServerResult {
+ public:
+  ServerResult() = default;
+  ServerResult(ServerErrc error, std::string text) : error_(error), text_(std::move(text)) {}
+
+  [[nodiscard]] explicit operator bool() const noexcept { return error_ == ServerErrc::ok; }
+  [[nodiscard]] ServerErrc error() const noexcept { return error_; }
+  /// For people: what is wrong with what. Empty if all is well.
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+
+ private:
+  ServerErrc error_ = ServerErrc::ok;
+  std::string text_;
+};
+
+/// Applications, and the loops that serve their clients and backends.
+///
+/// ```
+/// fanfare::Server server{{.listen = {"0.0.0.0:6001"}, .threads = 2}};
+/// auto& app = server.add_app({.id = "42", .key = "key", .secret = "secret"});
+/// if (const auto started = server.start(); !started) return fail(started.text());
+/// app.trigger("CHAT_42", "message", R"({"username":"ann"})");
+/// ```
+///
+/// \ownership  owns its applications and threads. Subscriptions and handles may outlive it; they answer `errc::closed`.
+/// Thread safety: applications from any thread; `stop` from any thread but the loops'; the rest like an `int`.
+class Server {
+ public:
+  explicit Server(ServerOptions options = {}) : options_(std::move(options)) {}
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Stops at once what still runs. A server on a host's `io_context` must be destroyed while nobody runs that.
+  ~Server() {
+    if (!threads_.empty()) stop_threads(std::chrono::milliseconds(0));
+    for (const auto& loop : loops()) loop->end();
+    close_listeners();
+    stop_webhooks();
+    apps_ = {};  // the registries wait for triggers that are under way, which may still push into a loop
+    if (group_ != nullptr) group_->loops.clear();
+  }
+
+  /// Adds an application. One that cannot be served is reported by `start`.
+  /// \pre  the server has not started.
+  /// \returns the application, which lives as long as the server.
+  App& add_app(AppOptions options) {
+    FANFARE_ASSERT(group_ == nullptr, "applications are added before the server starts");
+    ServerResult checked = check(options);
+    if (checked && is_taken(options)) {
+      checked = {ServerErrc::duplicate_app,
+                 "there are two applications with the id " + options.id + ", or with one of its keys"};
+    }
+    if (!checked && bad_app_) bad_app_ = checked;
+    if (options.seed == 0) transport::LoopGroup::fill_random(&options.seed, sizeof options.seed);
+    if (checked) return *apps_.add(std::move(options));
+    return *unserved_.emplace_back(std::make_unique<App>(std::move(options)));
+  }
+
+  /// Adds an application whose events are posted to web servers. They are sent by a thread of their own; with
+  /// `ServerOptions::threads` 0, in `poll`.
+  App& add_app(AppOptions options, pusher::WebhookOptions webhooks) {
+    if (!webhooks.targets.empty()) {
+      if (webhooks_ == nullptr) {
+        webhook_context_ = std::make_unique<asio::io_context>(1);
+        webhooks_ = std::make_unique<transport::WebhookSender>(
+            webhook_context_->get_executor(), transport::WebhookSenderOptions{.ca_file = options_.webhook_ca_file});
+      }
+      const auto added = webhooks_->add_app(options.key, options.secret, std::move(webhooks));
+      if (!added && bad_app_) {
+        bad_app_ = {ServerErrc::bad_app,
+                    "application '" + options.id.substr(0, 64) + "': webhooks: " + std::string(message(added.error))};
+      }
+      options.on_event = [sender = webhooks_.get(), index = added.index, told = std::move(options.on_event),
+                          wanted = static_cast<bool>(added)](const AppEvent& event) {
+        if (told != nullptr) told(event);
+        if (wanted) sender->post(index, event);
+      };
+    }
+    return add_app(std::move(options));
+  }
+
+  /// Listens, and serves on threads of its own; with `ServerOptions::threads` 0, in `poll`.
+  ///
+  /// The soft limit of the process's descriptors is raised to the hard one.
+  ServerResult start() {
+    const std::size_t count = std::max(options_.threads, 1U);
+    if (ServerResult ready = prepare(); !ready) return ready;
+    for (std::size_t i = 0; i < count; ++i) contexts_.push_back(std::make_unique<asio::io_context>(1));
+    for (std::size_t i = 0; i < count; ++i) {
+      if (ServerResult added = add_loop(contexts_[i]->get_executor()); !added) return give_up(std::move(added));
+    }
+    if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
+    begin();
+    if (options_.threads == 0) return {};
+    try {
+      start_webhooks();
+      for (std::size_t i = 0; i < count; ++i) threads_.emplace_back([context = contexts_[i].get()] { context->run(); });
+    } catch (const std::system_error& error) {
+      stop_threads(std::chrono::milliseconds(0));
+      return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
+    }
+    return {};
+  }
+
+  /// Listens, and serves on a host's context: one loop, on a strand. `threads` does not count.
+  /// \pre  the context outlives the server.
+  ServerResult start(asio::io_context& host) {
+    if (ServerResult ready = prepare(); !ready) return ready;
+    if (ServerResult added = add_loop(asio::make_strand(host)); !added) return give_up(std::move(added));
+    if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
+    try {
+      start_webhooks();
+    } catch (const std::system_error& error) {
+      return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
+    }
+    begin();
+    return {};
+  }
+
+  /// Does some of what there is to do, on the calling thread, which is always the same one: a few turns at most, so that
+  /// it returns however much comes in.
+  /// \param wait  how long to wait for the first thing.
+  /// \returns     how many things were done; 0 in a server that has threads.
+  /// \pre         `threads` is 0.
+  std::size_t poll(std::chrono::milliseconds wait = std::chrono::milliseconds(0)) {
+    if (contexts_.empty() || options_.threads != 0) return 0;
+    asio::io_context& context = *contexts_.front();
+    std::size_t done = wait.count() > 0 ? context.run_one_for(wait) : 0;
+    // Not all that `io_context::poll` finds: clients that never stop sending would keep it for ever.
+    while (done < most_per_poll && context.poll_one() != 0) ++done;
+    if (webhook_context_ != nullptr) {
+      webhook_context_->restart();  // it stops whenever it has nothing to do
+      done += webhook_context_->poll_one();
+    }
+    return done;
+  }
+
+  /// Takes no more connections, tells clients to come back later and waits until they have gone, at most
+  /// `ServerOptions::drain_timeout`. On a host's context it does not wait: `stopped` tells.
+  void stop() {
+    if (group_ == nullptr) return;
+    if (!threads_.empty()) return stop_threads(options_.drain_timeout);
+    for (const auto& loop : loops()) loop->drain(options_.drain_timeout);
+    while (!contexts_.empty() && !stopped()) poll(std::chrono::milliseconds(50));
+  }
+
+  /// Whether every loop has ended.
+  [[nodiscard]] bool stopped() const noexcept {
+    const auto all = loops();
+    return std::all_of(all.begin(), all.end(), [](const auto& loop) { return loop->drained(); });
+  }
+
+  /// Where it listens, as `HOST:PORT`, with the ports that it really has.
+  [[nodiscard]] const std::vector<std::string>& endpoints() const noexcept { return endpoints_; }
+
+  /// Where it listens for clients that speak TLS, likewise.
+  [[nodiscard]] const std::vector<std::string>& tls_endpoints() const noexcept { return tls_endpoints_; }
+
+  /// Reads the certificate and its key again, for connections that come from now on. If that fails, the old ones stay.
+  /// Any thread, while the server runs.
+  ServerResult reload_certificate() {
+    if (tls_ == nullptr) return {ServerErrc::bad_certificate, "the server does not listen for TLS"};
+    const transport::TlsResult reloaded = tls_->reload();
+    if (!reloaded) return {ServerErrc::bad_certificate, reloaded.text()};
+    return {};
+  }
+
+  /// How many connections there are, of all kinds; a moment's view.
+  [[nodiscard]] std::size_t connections() const noexcept {
+    return group_ == nullptr ? 0 : group_->connections.load(std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr std::size_t spare_descriptors = 64;  // for the process's other needs
+  static constexpr unsigned most_threads = 64;
+  static constexpr std::size_t most_per_poll = 16;
+
+  [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const {
+    return group_ == nullptr ? std::vector<std::shared_ptr<transport::Loop>>{} : group_->loops;
+  }
+
+  [[nodiscard]] bool is_taken(const AppOptions& app) const noexcept {
+    if (apps_.find_by_id(app.id) != nullptr || apps_.find_by_key(app.key) != nullptr) return true;
+    return std::any_of(app.more_keys.begin(), app.more_keys.end(),
+                       [&](const AppKey& more) { return apps_.find_by_key(more.key) != nullptr; });
+  }
+
+  void start_webhooks() {
+    if (webhooks_ == nullptr) return;
+    webhook_thread_ = std::thread([context = webhook_context_.get()] {
+      const auto guard = asio::make_work_guard(*context);
+      context->run();
+    });
+  }
+  void stop_webhooks() {
+    if (webhooks_ == nullptr) return;
+    webhooks_->stop();
+    if (!webhook_thread_.joinable()) return;
+    asio::post(*webhook_context_, [context = webhook_context_.get()] { context->stop(); });
+    webhook_thread_.join();
+  }
+
+  [[nodiscard]] static bool is_name(std::string_view name) noexcept {
+    return !name.empty() && name.size() <= 64 &&
+           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") ==
+               std::string_view::npos;
+  }
+
+  [[nodiscard]] ServerResult check(const AppOptions& app) const {
+    const auto bad = [&](std::string why) {
+      return ServerResult{ServerErrc::bad_app, "application '" + app.id.substr(0, 64) + "': " + std::move(why)};
+    };
+    if (!is_name(app.id)) return bad("the id must be 1 to 64 letters, digits, '-' and '_'");
+    if (!is_name(app.key)) return bad("the key must be 1 to 64 letters, digits, '-' and '_'");
+    if (app.secret.empty() || app.secret.size() > 128) return bad("the secret must be 1 to 128 bytes");
+    if (app.activity_timeout.count() < 1 || app.pong_timeout.count() < 1)
+      return bad("a timeout must be at least 1 second");
+    if (app.limits.channel_name < 1 || app.limits.event_name < 1) return bad("names must be allowed to have a byte");
+    constexpr std::size_t more = 64 * 1024;
+    if (options_.max_outbox_bytes < more || app.limits.data > options_.max_outbox_bytes - more) {
+      return bad("max_outbox_bytes must be at least 64 KiB more than the largest event");
+    }
+    return {};
+  }
+
+  [[nodiscard]] ServerResult check() const {
+    const auto bad = [](std::string why) { return ServerResult{ServerErrc::bad_option, std::move(why)}; };
+    if (options_.threads > most_threads) return bad("threads must be at most 64");
+    if (options_.listen.empty() && options_.listen_tls.empty()) return bad("listen must hold at least one address");
+    if (options_.max_message_bytes < 1024) return bad("max_message_bytes must be at least 1024");
+    if (options_.max_body_bytes < 1024 || options_.max_body_bytes > UINT32_MAX) {
+      return bad("max_body_bytes must be 1024 to 4294967295");
+    }
+    if (options_.request_timeout.count() < 1 || options_.keep_alive_timeout.count() < 1) {
+      return bad("a timeout must be at least 1 second");
+    }
+    if (!options_.path_prefix.empty() && (options_.path_prefix.front() != '/' || options_.path_prefix.back() == '/')) {
+      return bad("path_prefix must begin with '/' and not end with it");
+    }
+    return {};
+  }
+
+  ServerResult prepare() {
+    if (group_ != nullptr) return {ServerErrc::already_started, "a server is started once"};
+    if (!bad_app_) return bad_app_;
+    if (ServerResult checked = check(); !checked) return checked;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+      limit.rlim_cur = limit.rlim_max;
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = 1024;
+    const auto descriptors = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_cur, std::size_t{1} << 30U));
+
+    transport::LoopOptions loop;
+    loop.fanout.outbox_bytes = options_.max_outbox_bytes;
+    loop.mailbox_bytes = options_.max_mailbox_bytes;
+    loop.max_connections = options_.max_connections;
+    loop.max_descriptors = descriptors > 2 * spare_descriptors ? descriptors - spare_descriptors : descriptors / 2;
+    loop.http.body_bytes = static_cast<std::uint32_t>(options_.max_body_bytes);
+    loop.messages.bytes = options_.max_message_bytes;
+    loop.request_timeout = options_.request_timeout;
+    loop.keep_alive_timeout = options_.keep_alive_timeout;
+    loop.path_prefix = options_.path_prefix;
+    loop.on_request = options_.on_request;
+    group_ = std::make_unique<transport::LoopGroup>(std::move(loop), apps_);
+    return {};
+  }
+
+  ServerResult add_loop(asio::any_io_executor executor) {
+    auto loop = std::make_shared<transport::Loop>(std::move(executor), *group_,
+                                                  static_cast<std::uint32_t>(group_->loops.size()));
+    if (const std::error_code error = loop->open()) {
+      return {ServerErrc::system, "cannot make an event loop: " + error.message()};
+    }
+    group_->loops.push_back(std::move(loop));
+    return {};
+  }
+
+  ServerResult listen() {
+    if (!options_.listen_tls.empty()) {
+      transport::TlsLoaded loaded = transport::TlsContext::load(options_.tls_certificate, options_.tls_key);
+      if (!loaded.result) return {ServerErrc::bad_certificate, loaded.result.text()};
+      tls_ = std::move(loaded.context);
+    }
+    for (const std::string& address : options_.listen) {
+      if (ServerResult listening = listen_on(address, nullptr, endpoints_); !listening) return listening;
+    }
+    for (const std::string& address : options_.listen_tls) {
+      if (ServerResult listening = listen_on(address, tls_.get(), tls_endpoints_); !listening) return listening;
+    }
+    return {};
+  }
+
+  ServerResult listen_on(const std::string& address, const transport::TlsContext* tls,
+                         std::vector<std::string>& endpoints) {
+    transport::Listener listener = transport::Listener::open(address);
+    if (listener.error == transport::ListenError::bad_address) {
+      return {ServerErrc::bad_address, "'" + address + "' is no address to listen on: HOST:PORT is wanted"};
+    }
+    if (listener.error != transport::ListenError::none) {
+      return {ServerErrc::cannot_listen, "cannot listen on " + address + ": " + listener.system.message()};
+    }
+    listeners_.push_back(listener.descriptor);
+    if (const std::error_code error = group_->loops.front()->listen_on(listener.descriptor, tls)) {
+      return {ServerErrc::system, "cannot watch " + address + ": " + error.message()};
+    }
+    endpoints.push_back(std::move(listener.endpoint));
+    return {};
+  }
+
+  void begin() {
+    for (const auto& loop : group_->loops) loop->begin();
+  }
+
+  /// A server that could not be started holds no address, and counts as one that has stopped.
+  ServerResult give_up(ServerResult why) {
+    for (const auto& loop : group_->loops) loop->end();
+    close_listeners();
+    endpoints_.clear();
+    return why;
+  }
+
+  void stop_threads(std::chrono::milliseconds timeout) {
+    for (const auto& loop : group_->loops) loop->drain(timeout);
+    for (std::thread& thread : threads_) thread.join();  // a context without a loop has nothing left to do
+    threads_.clear();
+    close_listeners();
+  }
+
+  void close_listeners() noexcept {
+    for (const int listener : listeners_) ::close(listener);
+    listeners_.clear();
+  }
+
+  ServerOptions options_;
+  std::unique_ptr<asio::io_context> webhook_context_;
+  std::unique_ptr<transport::WebhookSender> webhooks_;  // outlives the applications, which tell it of their end
+  std::thread webhook_thread_;
+  pusher::AppList apps_;
+  std::vector<std::unique_ptr<App>> unserved_;  // given to callers, known to nobody else
+  ServerResult bad_app_;
+  std::vector<std::unique_ptr<asio::io_context>> contexts_;
+  std::unique_ptr<transport::TlsContext> tls_;  // used by the loops
+  std::unique_ptr<transport::LoopGroup> group_;
+  std::vector<int> listeners_;
+  std::vector<std::string> endpoints_;
+  std::vector<std::string> tls_endpoints_;
+  std::vector<std::thread> threads_;
+};
+
+FANFARE_NAMESPACE_END

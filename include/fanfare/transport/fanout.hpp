@@ -1,0 +1,1020 @@
+/// \file
+/// The last step of the fan-out: from what a loop's mailbox holds to what each of its connections is sent.
+///
+/// There is no socket in it: what moves bytes is a parameter. So the order of events, slow readers and the bounds are the
+/// same on TCP, in memory and on a host's own connections.
+#pragma once
+
+#include <fanfare/app.hpp>
+#include <fanfare/core/backlog.hpp>
+#include <fanfare/core/channel_memory.hpp>
+#include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/mailbox.hpp>
+#include <fanfare/core/message.hpp>
+#include <fanfare/core/roster.hpp>
+#include <fanfare/core/turn_log.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/pusher/frames.hpp>
+#include <fanfare/websocket/frame.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+namespace transport {
+
+/// Where other threads knock: a mailbox, and how to wake the loop that reads it. Lives longer than every registry that
+/// the loop has joined channels of.
+class Door {
+ public:
+  /// \param most   how many bytes may wait; a trigger beyond that is answered `errc::overloaded`.
+  explicit Door(std::size_t most) noexcept : mailbox(most) {}
+  Door(const Door&) = delete;
+  Door& operator=(const Door&) = delete;
+
+  /// Makes the reader come round. Any thread.
+  virtual void wake() noexcept = 0;
+
+  Mailbox mailbox;
+
+ protected:
+  ~Door() = default;
+};
+
+namespace detail {
+
+/// What a message costs beside its bytes.
+inline constexpr std::size_t message_overhead = 192;
+
+[[nodiscard]] inline std::size_t mailbox_bytes(const Message& message) noexcept {
+  return message_overhead + message.name().size() + message.data().size() + message.frame().size();
+}
+
+/// A loop's place in one channel.
+class LoopSink {
+ public:
+  static constexpr bool wire = true;
+
+  LoopSink(Door& door, std::uint64_t tag) noexcept : door_(&door), tag_(tag) {}
+
+  bool push(MessagePtr message, MessageLink& link) noexcept {
+    const std::size_t bytes = mailbox_bytes(*message);
+    link.tag = tag_;
+    link.message = message.release();
+    if (door_->mailbox.push(link, bytes)) door_->wake();
+    return true;
+  }
+  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
+    return door_->mailbox.has_room(message_overhead + 2 * bytes);
+  }
+
+ private:
+  Door* door_;
+  std::uint64_t tag_;
+};
+static_assert(Sink<LoopSink>);
+
+/// A connection's place in one channel of its loop.
+struct Membership {
+  static constexpr std::uint32_t pending = 0xffffffffU;
+
+  std::uint32_t channel;
+  std::uint32_t position;  ///< in the channel's array; `pending` until its place in the channel's order has come
+  std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
+  MemberPtr member{};      ///< whom it counts as, on presence channels
+};
+
+/// The channels of one connection: most have one or two.
+class Memberships {
+ public:
+  [[nodiscard]] std::span<Membership> all() noexcept {
+    if (more_ != nullptr) return *more_;
+    return {few_.data(), count_};
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return more_ != nullptr ? more_->size() : count_; }
+
+  [[nodiscard]] Membership* find(std::uint32_t channel) noexcept {
+    for (Membership& membership : all()) {
+      if (membership.channel == channel) return &membership;
+    }
+    return nullptr;
+  }
+  void add(Membership membership) {
+    if (more_ == nullptr && count_ < few_.size()) {
+      few_[count_++] = membership;
+      return;
+    }
+    if (more_ == nullptr) {
+      auto more = std::make_unique<std::vector<Membership>>();
+      more->reserve(2 * few_.size());
+      more->assign(few_.begin(), few_.end());
+      more_ = std::move(more);
+    }
+    more_->push_back(membership);
+  }
+  void remove(std::uint32_t channel) noexcept {
+    Membership* const found = find(channel);
+    if (found == nullptr) return;
+    *found = std::move(all().back());
+    if (more_ != nullptr) {
+      more_->pop_back();
+    } else {
+      few_[--count_] = {};
+    }
+  }
+  void clear() noexcept {
+    more_.reset();
+    few_ = {};
+    count_ = 0;
+  }
+
+ private:
+  std::array<Membership, 2> few_{};
+  std::unique_ptr<std::vector<Membership>> more_;
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace detail
+
+/// What every connection of a loop has, whatever moves its bytes.
+struct Peer {
+  enum class Turn : std::uint8_t { plain, special, done };
+
+  std::unique_ptr<Backlog> backlog;  ///< while it lags
+  detail::Memberships memberships;
+  std::uint32_t number = 0;      ///< its place in the loop
+  std::uint32_t generation = 0;  ///< tells it from those who had the place before
+  std::uint32_t stamp = 0;       ///< the flush that saw it last
+  Turn turn = Turn::plain;       ///< how that flush serves it
+  bool deaf = false;             ///< is sent nothing more
+  bool signed_in = false;        ///< counts as a connection of a user
+  std::uint16_t reserved = 0;    ///< how many of its channels are the protocol's own
+};
+
+/// What moves bytes for a loop, to connections of the type `C`, which derives from `Peer`.
+///
+/// | expression | type | meaning |
+/// |---|---|---|
+/// | `p.write(connection, bytes)` | `std::ptrdiff_t` | so many went out, perhaps none; negative: the connection is broken. What did not go out is kept, and `Fanout::writable` is called when more would |
+/// | `p.broken(connection)` | | a write failed, or there is no memory: end it, not before the flush is over |
+/// | `p.overflowed(connection)` | | it lags beyond the bound: end it, likewise |
+/// | `p.find(socket_id)` | `C*` | the connection with that socket id, or null |
+/// | `p.at(number)` | `C*` | the connection with that number, or null |
+/// | `p.entered(connection, entrance)` | | optional, for channels with an order: it is in the channel now, and is to be told so before it is sent the next event |
+/// | `p.terminate(connection)` | | optional: end it, because its user is to go; likewise not before the flush is over |
+template <class P, class C>
+concept Port =
+    std::derived_from<C, Peer> && requires(P& port, C& connection, std::string_view text, std::uint32_t number) {
+      { port.write(connection, text) } noexcept -> std::same_as<std::ptrdiff_t>;
+      { port.broken(connection) } noexcept;
+      { port.overflowed(connection) } noexcept;
+      { port.find(text) } noexcept -> std::same_as<C*>;
+      { port.at(number) } noexcept -> std::same_as<C*>;
+    };
+
+/// Bounds of one loop.
+struct FanoutLimits {
+  std::size_t outbox_bytes = std::size_t{1} << 20U;  ///< What may wait for one connection before a turn adds to it.
+  std::size_t turn_bytes = std::size_t{1} << 20U;    ///< What a turn takes out of the mailbox before it sends.
+  std::size_t turn_events = 1024;                    ///< Likewise, in events.
+};
+
+/// What came of a wish to join.
+enum class JoinResult : std::uint8_t {
+  joined,
+  already_joined,
+  over_limit,        ///< the connection holds as many channels as it may
+  refused,           ///< by the registry: too many channels, or no memory
+  pending,           ///< it will be told by `Port::entered`, at its place in the channel's order
+  too_many_members,  ///< the presence channel has all users that it may have
+};
+
+/// What somebody finds who enters a channel that has an order.
+struct Entrance {
+  std::string_view channel;
+  bool has_members = false;
+  std::vector<MemberPtr> members{};  ///< Who is there, itself included; on presence channels.
+  bool caches = false;
+  MessagePtr cached{};  ///< The last event; null if there is none.
+};
+
+/// The channels of one loop and their connections.
+///
+/// A turn is: join, leave and reply while input is read; `drain`, which fills the logs; `flush`, which sends them. A
+/// reply of a turn is on its way before the turn's events.
+///
+/// Thread safety: that of its loop.
+template <class P, class Connection>
+class Fanout {
+ public:
+  Fanout(P& port, Door& door, const FanoutLimits& limits) : port_(port), door_(door), limits_(limits) {
+    static_assert(Port<P, Connection>,
+                  "fanfare: Fanout: the type does not satisfy the concept fanfare::transport::Port");
+  }
+  Fanout(const Fanout&) = delete;
+  Fanout& operator=(const Fanout&) = delete;
+  /// \pre  no connection is in a channel.
+  ~Fanout() { drop_pending(); }
+
+  // ---- while input is read
+
+  /// Puts a connection into a channel. Every event that is triggered after this returned reaches it.
+  /// \param channel   a valid name.
+  /// \param member    whom it counts as, on presence channels.
+  [[nodiscard]] JoinResult join(App& app, std::string_view channel, Connection& connection, MemberPtr member = {}) {
+    return join_as(app, channel, channel, connection, std::move(member));
+  }
+  /// The same in a channel of the protocol's own; does not count towards the connection's limit.
+  [[nodiscard]] JoinResult join(App& app, ReservedChannel channel, Connection& connection) {
+    return join_as(app, channel.name, channel, connection, {});
+  }
+
+  /// Its place in a channel that it has entered; null if it has not.
+  [[nodiscard]] const detail::Membership* membership(const App& app, std::string_view channel,
+                                                     Connection& connection) noexcept {
+    LoopChannel* const known = find(app, channel);
+    if (known == nullptr) return nullptr;
+    const detail::Membership* const found = connection.memberships.find(known->number);
+    return found == nullptr || found->position == detail::Membership::pending ? nullptr : found;
+  }
+
+  /// Takes it out again. \returns whether it was in there.
+  bool leave(App& app, std::string_view channel, Connection& connection) noexcept {
+    LoopChannel* const known = find(app, channel);
+    if (known == nullptr) return false;
+    const detail::Membership* const membership = connection.memberships.find(known->number);
+    if (membership == nullptr) return false;
+    const detail::Membership left = *membership;
+    connection.memberships.remove(known->number);
+    remove_member(*known, left);
+    return true;
+  }
+
+  /// Takes it out of those of the protocol's own channels whose names begin so.
+  void leave_reserved(Connection& connection, std::string_view prefix) noexcept {
+    for (std::size_t i = connection.memberships.size(); i-- != 0;) {
+      const detail::Membership left = connection.memberships.all()[i];
+      LoopChannel& channel = *channels_[left.channel];
+      if (!channel.subscription.channel().starts_with(prefix)) continue;
+      connection.memberships.remove(left.channel);  // puts one in its place that was looked at already
+      --connection.reserved;
+      remove_member(channel, left);
+    }
+  }
+
+  /// Takes it out of all channels.
+  void leave_all(Connection& connection) noexcept {
+    for (const detail::Membership& membership : connection.memberships.all()) {
+      remove_member(*channels_[membership.channel], membership);
+    }
+    connection.memberships.clear();
+  }
+
+  /// Sends frames to one connection, behind what it waits for already.
+  /// \param ends   where each of them ends.
+  void send(Connection& connection, std::string_view frames, std::span<const std::size_t> ends) noexcept {
+    if (connection.deaf || frames.empty()) return;
+    try {
+      if (connection.backlog == nullptr) {
+        const std::size_t sent = write(connection, frames);
+        if (connection.deaf || sent == frames.size()) return;
+        make_backlog(connection).append(frames, ends, sent);
+      } else if (connection.backlog->bytes() > limits_.outbox_bytes) {
+        overflow(connection);
+      } else {
+        connection.backlog->append(frames, ends);
+      }
+    } catch (const std::bad_alloc&) {
+      fail(connection);
+    }
+  }
+  void send(Connection& connection, std::string_view frame) noexcept {
+    const std::size_t end = frame.size();
+    send(connection, frame, {&end, 1});
+  }
+
+  /// Goes on with what waits. \returns whether nothing waits any more.
+  bool writable(Connection& connection) noexcept {
+    while (connection.backlog != nullptr && !connection.deaf) {
+      const std::string_view part = connection.backlog->front();
+      const std::size_t sent = write(connection, part);
+      if (connection.deaf) break;
+      if (sent != 0) connection.backlog->consume(sent);
+      if (connection.backlog->empty()) connection.backlog.reset();
+      if (sent < part.size()) break;
+    }
+    return connection.backlog == nullptr;
+  }
+
+  // ---- drain
+
+  /// Moves events out of the mailbox into the logs of their channels.
+  /// \returns whether there may be more: flush, and drain again in the next turn.
+  [[nodiscard]] bool drain() noexcept {
+    std::size_t events = 0;
+    std::size_t bytes = 0;
+    for (;;) {
+      if (pending_ == nullptr) pending_ = door_.mailbox.take();
+      if (pending_ == nullptr) return false;
+      while (pending_ != nullptr) {
+        if (events == limits_.turn_events || bytes >= limits_.turn_bytes) return true;
+        MessageLink& link = *pending_;
+        pending_ = link.next;
+        ++events;
+        if (link.message == nullptr) {
+          enter(std::unique_ptr<Wish>(static_cast<Wish*>(&link)));
+          continue;
+        }
+        const std::uint64_t tag = link.tag;
+        const MessagePtr message = MessagePtr::adopt(link.message);
+        door_.mailbox.release(detail::mailbox_bytes(*message));
+        bytes += take(tag, *message);
+      }
+    }
+  }
+
+  /// Whether `flush` has something to send.
+  [[nodiscard]] bool dirty() const noexcept { return !dirty_.empty(); }
+  /// To how many connections `flush` will send, counted per channel.
+  [[nodiscard]] std::size_t fan() const noexcept {
+    std::size_t sum = 0;
+    for (const std::uint32_t number : dirty_) sum += channels_[number]->size();
+    return sum;
+  }
+
+  // ---- flush
+
+  /// Sends the logs: one write per connection.
+  void flush() noexcept {
+    log_counts();
+    if (dirty_.empty()) {
+      entered_.clear();
+      return;
+    }
+    // A small room does not wait for a large one.
+    std::sort(dirty_.begin(), dirty_.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return channels_[a]->size() < channels_[b]->size(); });
+    if (++stamp_ == 0) ++stamp_;
+    const bool specials = dirty_.size() > 1 || excluded_ || !entered_.empty();
+    if (specials) mark_specials();
+    for (const std::uint32_t number : dirty_) flush(*channels_[number], specials);
+    for (const std::uint32_t number : dirty_) {
+      LoopChannel& channel = *channels_[number];
+      channel.log = {};
+      if (channel.holes * 4 > channel.members.size()) compact(channel);
+    }
+    dirty_.clear();
+    entered_.clear();
+    excluded_ = false;
+  }
+
+  /// Leaves the channels that have been without connections since the last call, so that a page that reloads does not
+  /// make and unmake its channel.
+  void tidy() noexcept {
+    for (const std::uint32_t number : vacated_) {
+      LoopChannel& channel = *channels_[number];
+      channel.listed = false;
+      if (channel.empty() && channel.subscription.state() != nullptr) detach(channel);
+    }
+    vacated_.clear();
+  }
+  /// Whether `tidy` has something to do.
+  [[nodiscard]] bool untidy() const noexcept { return !vacated_.empty(); }
+  /// Whether numbers of subscribers wait to be sent; `flush` sends those whose time has come.
+  [[nodiscard]] bool has_counts() const noexcept { return !recount_.empty(); }
+
+  /// Leaves all channels. What is still in the mailbox is dropped.
+  /// \param wait   whether to wait for triggers that are under way, which may still push, as `Subscription::reset` does.
+  void close(bool wait = false) noexcept {
+    dirty_.clear();
+    vacated_.clear();
+    recount_.clear();
+    entered_.clear();
+    for (const std::unique_ptr<LoopChannel>& channel : channels_) {
+      channel->log = {};
+      channel->listed = channel->recounted = false;
+      if (channel->subscription.state() != nullptr) detach(*channel, wait);
+    }
+    drop_pending();
+  }
+
+  [[nodiscard]] LogPool& logs() noexcept { return logs_; }
+  /// How many channels the loop is in.
+  [[nodiscard]] std::size_t channels() const noexcept { return by_name_.size(); }
+
+ private:
+  struct LoopChannel {
+    Subscription subscription;
+    App* app = nullptr;
+    std::vector<Connection*> members;  // in the order in which they came; null where one has left
+    std::size_t holes = 0;
+    std::size_t wishes = 0;  // of connections that are not among the members yet
+    std::uint32_t number = 0;
+    std::uint32_t generation = 0;
+    LogPtr log;              // of this turn
+    bool listed = false;     // in `vacated_`
+    bool recounted = false;  // in `recount_`
+    bool commands = false;   // its events are for the loop, not for the connections
+    bool counts = false;     // its subscribers are told how many they are
+    bool has_members = false;
+    std::chrono::steady_clock::time_point counted_at{};  // when that was last sent
+
+    [[nodiscard]] bool empty() const noexcept { return size() == 0 && wishes == 0; }
+    [[nodiscard]] std::size_t size() const noexcept { return members.size() - holes; }
+  };
+
+  struct Name {
+    const App* app;
+    std::string_view channel;
+    friend bool operator==(const Name&, const Name&) = default;
+  };
+  struct NameHash {
+    std::size_t operator()(const Name& name) const noexcept {
+      return std::hash<std::string_view>{}(name.channel) ^ (std::hash<const void*>{}(name.app) * 31U);
+    }
+  };
+
+  [[nodiscard]] LoopChannel* find(const App& app, std::string_view channel) noexcept {
+    const auto found = by_name_.find(Name{&app, channel});
+    return found == by_name_.end() ? nullptr : channels_[found->second].get();
+  }
+
+  /// A wish to enter a channel that has an order, on its way through the mailbox to its place there.
+  struct Wish final : MessageLink, OrderedStep {
+    // Set by who wishes:
+    Door* door = nullptr;
+    App* app = nullptr;
+    std::uint32_t connection = 0;
+    std::uint32_t generation = 0;
+    std::uint64_t number = 0;
+    MemberPtr member;
+    Entrance entrance;
+    // What came of it, under the channel's lock:
+    JoinResult result = JoinResult::refused;
+    bool sent = false;
+
+    [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+      auto* const memory = static_cast<ChannelMemory*>(state);
+      try {
+        result = JoinResult::pending;
+        if (memory == nullptr) return false;
+        bool first = false;
+        if (member != nullptr) {
+          const Roster::Entry entry = memory->roster.enter(member, app->options().max_presence_members);
+          if (entry == Roster::Entry::full) {
+            result = JoinResult::too_many_members;
+            return false;
+          }
+          counted = true;
+          first = entry == Roster::Entry::first;
+          entrance.members = memory->roster.members();
+        }
+        AppEvent miss{.kind = AppEvent::Kind::cache_miss};
+        AppEvent added{.kind = AppEvent::Kind::member_added};
+        if (memory->caches()) miss.channel = entrance.channel;
+        if (first) {
+          added.channel = entrance.channel;
+          added.user_id = member->user_id;
+        }
+        // Nothing fails from here on, so what is told has happened.
+        if (first) app->note(std::move(added));
+        entrance.caches = memory->caches();
+        if (entrance.caches) {
+          entrance.cached = memory->cached(ChannelMemory::Clock::now());
+          if (!entrance.cached && memory->note_miss()) app->note(std::move(miss));
+        }
+        return first;
+      } catch (const std::bad_alloc&) {
+        if (counted) memory->roster.leave(member->user_id);
+        result = JoinResult::refused;
+        return false;
+      }
+    }
+    void end() noexcept override {
+      if (result != JoinResult::pending) return;
+      sent = true;
+      if (door->mailbox.push(*this, 0)) door->wake();
+    }
+
+   private:
+    bool counted = false;
+  };
+
+  /// A member's connection leaves.
+  struct Departure final : OrderedStep {
+    App* app = nullptr;
+    std::string_view channel;
+    const Member* member = nullptr;
+    bool done = false;
+
+    [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+      done = true;
+      if (!static_cast<ChannelMemory*>(state)->roster.leave(member->user_id)) return false;
+      try {
+        app->note(
+            {.kind = AppEvent::Kind::member_removed, .channel = std::string(channel), .user_id = member->user_id});
+      } catch (const std::bad_alloc&) {  // as if there were no room for it
+      }
+      return true;
+    }
+    void end() noexcept override {}
+  };
+
+  /// An event of the protocol in a channel that has an order.
+  struct Notice final : OrderedStep {
+    [[nodiscard]] bool begin(ChannelState* /*state*/) noexcept override { return true; }
+    void end() noexcept override {}
+  };
+
+  template <class Key>
+  [[nodiscard]] JoinResult join_as(App& app, std::string_view name, Key key, Connection& connection, MemberPtr member) {
+    constexpr bool reserved = std::same_as<Key, ReservedChannel>;
+    LoopChannel* const known = find(app, name);
+    if (known != nullptr && connection.memberships.find(known->number) != nullptr) return JoinResult::already_joined;
+    if (!reserved && connection.memberships.size() - connection.reserved >= app.options().max_channels_per_connection) {
+      return JoinResult::over_limit;
+    }
+    try {
+      LoopChannel* const entered = known != nullptr ? known : attach(app, key);
+      if (entered == nullptr) return JoinResult::refused;
+      if (entered->subscription.ordered()) return wish(*entered, connection, std::move(member), known == nullptr);
+      add_member(*entered, connection, known == nullptr);
+      if (reserved) ++connection.reserved;
+      tell_count(*entered);
+    } catch (const std::bad_alloc&) {
+      return JoinResult::refused;
+    }
+    return JoinResult::joined;
+  }
+
+  /// Takes a place in the channel's order, under its lock; the connection enters when the mailbox has come so far.
+  JoinResult wish(LoopChannel& channel, Connection& connection, MemberPtr member, bool counted) {
+    std::unique_ptr<Wish> made;
+    std::string data;
+    try {
+      made = std::make_unique<Wish>();
+      made->member = channel.has_members ? std::move(member) : MemberPtr{};
+      if (made->member != nullptr) data = pusher::data::member_added(*made->member);
+      connection.memberships.add({channel.number, detail::Membership::pending, ++wishes_, made->member});
+    } catch (...) {
+      if (counted) channel.subscription.add_members(-1);
+      note_vacated(channel);
+      throw;
+    }
+    Wish& wish = *made;
+    wish.tag = tag(channel);
+    wish.door = &door_;
+    wish.app = channel.app;
+    wish.connection = connection.number;
+    wish.generation = connection.generation;
+    wish.number = wishes_;
+    wish.entrance.channel = channel.subscription.channel();
+    wish.entrance.has_members = channel.has_members;
+    if (!counted) channel.subscription.add_members(+1);
+    ++channel.wishes;
+
+    TriggerResult result = step(channel, wish, "pusher_internal:member_added", data);
+    App& app = *channel.app;
+    if (wish.sent) {
+      // As the user's first connection said it, so that who goes is who came.
+      connection.memberships.find(channel.number)->member = wish.member;
+      static_cast<void>(made.release());  // the mailbox's
+    } else {
+      if (result.error != errc::ok) wish.result = JoinResult::refused;
+      connection.memberships.remove(channel.number);
+      --channel.wishes;
+      channel.subscription.add_members(-1);
+      note_vacated(channel);
+    }
+    app.tell();
+    const JoinResult outcome = made != nullptr ? made->result : JoinResult::pending;
+    if (outcome == JoinResult::pending) tell_count(channel);
+    return outcome;
+  }
+
+  /// \returns what the step did; `out_of_memory` also where a callback had none.
+  TriggerResult step(LoopChannel& channel, OrderedStep& what, std::string_view event, std::string_view data) noexcept {
+    try {
+      return channel.subscription.step(what, event, data);
+    } catch (...) {
+      return {.error = errc::ok};  // a callback of the host threw; everything else has been done
+    }
+  }
+
+  /// The mailbox has come to the place of a wish.
+  void enter(std::unique_ptr<Wish> wish) noexcept {
+    const auto number = static_cast<std::uint32_t>(wish->tag);
+    LoopChannel& channel = *channels_[number];
+    if (channel.generation != wish->tag >> 32U) return;
+    --channel.wishes;
+    Connection* const connection = port_.at(wish->connection);
+    detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
+                                               ? nullptr
+                                               : connection->memberships.find(number);
+    // It may have left again, and even wished again.
+    if (membership == nullptr || membership->position != detail::Membership::pending ||
+        membership->from != wish->number) {
+      return note_vacated(channel);
+    }
+    try {
+      entered_.reserve(entered_.size() + 1);
+      make_room(channel);
+      const std::size_t before = channel.members.size();
+      channel.members.push_back(connection);
+      membership->position = static_cast<std::uint32_t>(before);
+      membership->from = sequence_;
+      entered_.push_back(connection);
+    } catch (const std::bad_alloc&) {
+      return fail(*connection);
+    }
+    if constexpr (requires { port_.entered(*connection, wish->entrance); }) {
+      port_.entered(*connection, wish->entrance);
+    }
+  }
+
+  /// Tells all loops that the number of a channel's subscribers has changed. Each sends the number that it then finds, so
+  /// the last one sent is right.
+  void tell_count(LoopChannel& channel) noexcept {
+    if (!channel.counts) return;
+    App& app = *channel.app;
+    const std::size_t count = channel.subscription.subscribers();
+    try {
+      const std::string data = pusher::data::subscription_count(count);
+      if (channel.subscription.ordered()) {
+        Notice notice;
+        step(channel, notice, "pusher_internal:subscription_count", data);
+      } else {
+        app.channels().trigger(ReservedChannel{channel.subscription.channel()}, "pusher_internal:subscription_count",
+                               data);
+      }
+      app.note({.kind = AppEvent::Kind::subscription_count,
+                .channel = std::string(channel.subscription.channel()),
+                .count = count});
+    } catch (...) {  // no memory, or a callback of the host threw: the next change tells
+    }
+    app.tell();
+  }
+
+  /// Puts the numbers of subscribers into the logs: of large channels not more often than every five seconds.
+  void log_counts() noexcept {
+    if (recount_.empty()) return;
+    constexpr std::size_t large = 100;
+    constexpr std::chrono::seconds rest{5};
+    const auto now = std::chrono::steady_clock::now();
+    std::size_t kept = 0;
+    for (const std::uint32_t number : recount_) {
+      LoopChannel& channel = *channels_[number];
+      if (channel.size() != 0) {
+        const std::size_t count = channel.subscription.subscribers();
+        if (count > large && now - channel.counted_at < rest) {
+          recount_[kept++] = number;
+          continue;
+        }
+        channel.counted_at = now;
+        try {
+          std::string frame;
+          websocket::append_frame(
+              frame, websocket::Opcode::text,
+              pusher::frames::event("pusher_internal:subscription_count", channel.subscription.channel(),
+                                    pusher::data::subscription_count(count)));
+          log(channel, frame, LogFrame::nobody);
+        } catch (const std::bad_alloc&) {  // the next change tells
+        }
+      }
+      channel.recounted = false;
+    }
+    recount_.resize(kept);
+  }
+
+  [[nodiscard]] static std::uint64_t tag(const LoopChannel& channel) noexcept {
+    return std::uint64_t{channel.generation} << 32U | channel.number;
+  }
+
+  /// Makes the loop a subscriber, which counts as the one connection that it is about to have.
+  /// \returns null where the registry refuses.
+  template <class Key>
+  LoopChannel* attach(App& app, Key name) {
+    if (free_.empty()) {
+      // So that leaving a channel, and an event for it, cannot fail.
+      for (std::vector<std::uint32_t>* const numbers : {&free_, &vacated_, &dirty_, &recount_}) {
+        if (numbers->capacity() <= channels_.size()) numbers->reserve(2 * channels_.size() + 8);
+      }
+      auto made = std::make_unique<LoopChannel>();
+      made->number = static_cast<std::uint32_t>(channels_.size());
+      channels_.push_back(std::move(made));
+      free_.push_back(channels_.back()->number);
+    }
+    LoopChannel& channel = *channels_[free_.back()];
+    channel.subscription = app.channels().attach(name, detail::LoopSink{door_, tag(channel)});
+    if (!channel.subscription) return nullptr;
+    channel.app = &app;
+    const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
+    channel.has_members = ChannelName::has_members(kind);
+    channel.commands = channel.subscription.channel().starts_with(App::user_channel);
+    channel.counts =
+        app.options().subscription_count && !channel.has_members && !channel.subscription.channel().starts_with('#');
+    try {
+      by_name_.emplace(Name{&app, channel.subscription.channel()}, channel.number);
+    } catch (...) {
+      channel.subscription.detach();
+      ++channel.generation;
+      throw;
+    }
+    free_.pop_back();
+    return &channel;
+  }
+
+  void detach(LoopChannel& channel, bool wait = false) noexcept {
+    by_name_.erase(Name{channel.app, channel.subscription.channel()});
+    if (wait) {
+      channel.subscription.reset();
+    } else {
+      channel.subscription.detach();
+    }
+    ++channel.generation;  // what is on its way here is owed to nobody
+    channel.app = nullptr;
+    std::vector<Connection*>().swap(channel.members);
+    channel.holes = channel.wishes = 0;
+    if (std::exchange(channel.recounted, false)) std::erase(recount_, channel.number);
+    channel.counted_at = {};
+    free_.push_back(channel.number);
+  }
+
+  /// \param counted   whether the subscription counts it already.
+  void add_member(LoopChannel& channel, Connection& connection, bool counted) {
+    make_room(channel);
+    const std::size_t before = channel.members.size();
+    try {
+      channel.members.push_back(&connection);
+      connection.memberships.add({channel.number, static_cast<std::uint32_t>(before)});
+    } catch (...) {
+      channel.members.resize(before);
+      if (counted) channel.subscription.add_members(-1);
+      note_vacated(channel);
+      throw;
+    }
+    if (!counted) channel.subscription.add_members(+1);
+  }
+
+  /// \pre the connection has no such membership any more, or is about to lose all.
+  void remove_member(LoopChannel& channel, const detail::Membership& membership) noexcept {
+    if (membership.position != detail::Membership::pending) {
+      channel.members[membership.position] = nullptr;
+      ++channel.holes;
+    }
+    if (membership.member != nullptr) {
+      Departure departure;
+      departure.app = channel.app;
+      departure.channel = channel.subscription.channel();
+      departure.member = membership.member.get();
+      try {
+        step(channel, departure, "pusher_internal:member_removed", pusher::data::member_removed(*membership.member));
+      } catch (const std::bad_alloc&) {
+        step(channel, departure, "pusher_internal:member_removed", {});
+      }
+      // Without memory for the event nobody is told, but nobody counts as present for ever.
+      if (!departure.done) {
+        channel.app->channels().look_at_state(departure.channel, [&](ChannelState* state) {
+          if (state != nullptr) static_cast<void>(departure.begin(state));
+        });
+      }
+      channel.app->tell();
+    }
+    channel.subscription.add_members(-1);
+    tell_count(channel);
+    note_vacated(channel);
+  }
+
+  void note_vacated(LoopChannel& channel) noexcept {
+    if (!channel.empty() || channel.listed) return;
+    channel.listed = true;
+    vacated_.push_back(channel.number);
+  }
+
+  /// A channel without events is not flushed, so nothing else takes its holes away.
+  void make_room(LoopChannel& channel) noexcept {
+    if (channel.members.size() == channel.members.capacity() && channel.holes * 4 > channel.members.size()) {
+      compact(channel);
+    }
+  }
+
+  /// Keeps the order, in which the kernel's memory is walked best.
+  void compact(LoopChannel& channel) noexcept {
+    std::size_t to = 0;
+    for (Connection* const connection : channel.members) {
+      if (connection == nullptr) continue;
+      connection->memberships.find(channel.number)->position = static_cast<std::uint32_t>(to);
+      channel.members[to++] = connection;
+    }
+    channel.members.resize(to);
+    channel.holes = 0;
+  }
+
+  /// \returns how many bytes it added to a log.
+  std::size_t take(std::uint64_t tag, const Message& message) noexcept {
+    LoopChannel& channel = *channels_[static_cast<std::uint32_t>(tag)];
+    if (channel.generation != tag >> 32U) return 0;
+    if (channel.commands) return terminate(channel);
+    if (channel.counts && message.name() == "pusher_internal:subscription_count") {
+      if (!std::exchange(channel.recounted, true)) recount_.push_back(channel.number);
+      return 0;
+    }
+    const auto* const bytes = reinterpret_cast<const char*>(message.frame().data());
+    const std::string_view frame{bytes, message.frame().size()};
+    std::uint32_t except = LogFrame::nobody;
+    if (!message.except_socket().empty()) {
+      if (const Connection* const excluded = port_.find(message.except_socket())) {
+        except = excluded->number;
+        excluded_ = true;
+      }
+    }
+    return log(channel, frame, except);
+  }
+
+  std::size_t terminate(LoopChannel& channel) noexcept {
+    for (Connection* const connection : channel.members) {
+      if (connection == nullptr) continue;
+      if constexpr (requires { port_.terminate(*connection); }) port_.terminate(*connection);
+    }
+    return 0;
+  }
+
+  std::size_t log(LoopChannel& channel, std::string_view frame, std::uint32_t except) noexcept {
+    try {
+      if (!channel.log) {
+        channel.log = logs_.take();
+        dirty_.push_back(channel.number);
+      }
+      channel.log->append(frame, ++sequence_, except);
+    } catch (const std::bad_alloc&) {
+      // The subscribers of this channel cannot be sent what they are owed.
+      for (Connection* const connection : channel.members) {
+        if (connection != nullptr) fail(*connection);
+      }
+      return 0;
+    }
+    return frame.size();
+  }
+
+  /// Finds those who are not simply sent one whole log.
+  void mark_specials() noexcept {
+    for (const std::uint32_t number : dirty_) {
+      for (Connection* const connection : channels_[number]->members) {
+        if (connection == nullptr) continue;
+        connection->turn = connection->stamp == stamp_ ? Peer::Turn::special : Peer::Turn::plain;
+        connection->stamp = stamp_;
+      }
+    }
+    for (Connection* const connection : entered_) {
+      connection->turn = Peer::Turn::special;
+      connection->stamp = stamp_;
+    }
+    if (!excluded_) return;
+    for (const std::uint32_t number : dirty_) {
+      for (const LogFrame& frame : channels_[number]->log->frames()) {
+        if (frame.except == LogFrame::nobody) continue;
+        if (Connection* const connection = port_.at(frame.except)) {
+          connection->turn = Peer::Turn::special;
+          connection->stamp = stamp_;
+        }
+      }
+    }
+  }
+
+  void flush(LoopChannel& channel, bool specials) noexcept {
+    const LogPtr& log = channel.log;
+    if (!log || log->empty()) return;
+    const std::string_view bytes = log->bytes();
+    for (Connection* const connection : channel.members) {
+      if (connection == nullptr || connection->deaf) continue;
+      if (specials && connection->turn != Peer::Turn::plain) {
+        if (connection->turn == Peer::Turn::special) send_composed(*connection);
+        connection->turn = Peer::Turn::done;
+        continue;
+      }
+      std::size_t sent = 0;
+      if (connection->backlog == nullptr) {
+        sent = write(*connection, bytes);
+        if (sent == bytes.size() || connection->deaf) continue;
+      }
+      lag(*connection, log, sent);
+    }
+  }
+
+  FANFARE_NOINLINE void lag(Connection& connection, const LogPtr& log, std::size_t sent) noexcept {
+    try {
+      if (connection.backlog == nullptr) {
+        make_backlog(connection).append(log, sent);
+      } else if (connection.backlog->bytes() > limits_.outbox_bytes) {
+        overflow(connection);
+      } else {
+        connection.backlog->append(log, 0);
+      }
+    } catch (const std::bad_alloc&) {
+      fail(connection);
+    }
+  }
+
+  /// Sends what several channels have for a connection, and what it may see of them, in the order of the events.
+  void send_composed(Connection& connection) noexcept {
+    try {
+      pieces_.clear();
+      for (const detail::Membership& membership : connection.memberships.all()) {
+        const LogPtr& log = channels_[membership.channel]->log;
+        if (!log || membership.position == detail::Membership::pending) continue;
+        for (std::size_t i = 0; i < log->frames().size(); ++i) {
+          const LogFrame& frame = log->frames()[i];
+          if (frame.sequence > membership.from && frame.except != connection.number)
+            pieces_.push_back({frame.sequence, log->frame(i)});
+        }
+      }
+      std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.sequence < b.sequence; });
+      arena_.clear();
+      ends_.clear();
+      for (const Piece& piece : pieces_) {
+        arena_.append(piece.frame);
+        ends_.push_back(arena_.size());
+      }
+      send(connection, arena_, ends_);
+    } catch (const std::bad_alloc&) {
+      fail(connection);
+    }
+  }
+
+  [[nodiscard]] std::size_t write(Connection& connection, std::string_view bytes) noexcept {
+    const std::ptrdiff_t sent = port_.write(connection, bytes);
+    if (sent >= 0) return static_cast<std::size_t>(sent);
+    fail(connection);
+    return 0;
+  }
+
+  Backlog& make_backlog(Connection& connection) {
+    connection.backlog = std::make_unique<Backlog>(logs_);
+    return *connection.backlog;
+  }
+
+  void fail(Connection& connection) noexcept {
+    if (std::exchange(connection.deaf, true)) return;
+    port_.broken(connection);
+  }
+  void overflow(Connection& connection) noexcept {
+    if (std::exchange(connection.deaf, true)) return;
+    port_.overflowed(connection);
+  }
+
+  void drop_pending() noexcept {
+    for (;;) {
+      if (pending_ == nullptr) pending_ = door_.mailbox.take();
+      if (pending_ == nullptr) return;
+      MessageLink& link = *pending_;
+      pending_ = link.next;
+      if (link.message == nullptr) {
+        delete static_cast<Wish*>(&link);
+        continue;
+      }
+      const MessagePtr message = MessagePtr::adopt(link.message);
+      door_.mailbox.release(detail::mailbox_bytes(*message));
+    }
+  }
+
+  struct Piece {
+    std::uint64_t sequence;
+    std::string_view frame;
+  };
+
+  P& port_;
+  Door& door_;
+  const FanoutLimits limits_;
+  LogPool logs_;
+  std::vector<std::unique_ptr<LoopChannel>> channels_;
+  std::unordered_map<Name, std::uint32_t, NameHash> by_name_;
+  std::vector<std::uint32_t> free_;
+  std::vector<std::uint32_t> dirty_;
+  std::vector<std::uint32_t> vacated_;
+  std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
+  std::vector<Connection*> entered_;    // in this turn, into channels that have an order
+  std::uint64_t wishes_ = 0;
+  MessageLink* pending_ = nullptr;
+  std::uint64_t sequence_ = 0;
+  std::uint32_t stamp_ = 0;
+  bool excluded_ = false;
+  std::vector<Piece> pieces_;  // scratch
+  std::vector<std::size_t> ends_;
+  std::string arena_;
+};
+
+}  // namespace transport
+FANFARE_NAMESPACE_END

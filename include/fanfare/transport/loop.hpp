@@ -1,0 +1,644 @@
+/// \file
+/// One io loop on Linux: its connections, from their first byte to their last.
+#pragma once
+
+#include <fanfare/app.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/http/parser.hpp>
+#include <fanfare/http/request.hpp>
+#include <fanfare/http/response.hpp>
+#include <fanfare/pusher/app_directory.hpp>
+#include <fanfare/pusher/frames.hpp>
+#include <fanfare/pusher/http_api.hpp>
+#include <fanfare/pusher/session.hpp>
+#include <fanfare/pusher/socket_id.hpp>
+#include <fanfare/transport/fanout.hpp>
+#include <fanfare/transport/perform.hpp>
+#include <fanfare/transport/tls.hpp>
+#include <fanfare/transport/xhr.hpp>
+#include <fanfare/websocket/frame.hpp>
+#include <fanfare/websocket/handshake.hpp>
+#include <fanfare/websocket/processor.hpp>
+#include <fanfare/websocket/receiver.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/error.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+namespace transport {
+
+/// What the loops of one server have in common. Set before the first loop begins.
+struct LoopOptions {
+  FanoutLimits fanout{};
+  std::size_t mailbox_bytes = std::size_t{64} << 20U;  ///< What may wait for a loop; see `errc::overloaded`.
+  std::size_t max_connections = 0;                     ///< WebSockets of all loops at one time; 0: no bound.
+  std::size_t max_descriptors = 1024;                  ///< Connections of all loops at one time, of any kind.
+  http::ParserLimits http{};
+  websocket::MessageLimits messages{};
+  std::chrono::seconds request_timeout{30};      ///< A request that has begun must be whole after so long.
+  std::chrono::seconds keep_alive_timeout{120};  ///< A connection without a request is closed after so long.
+  std::chrono::seconds close_timeout{5};         ///< A client that is asked to go must have gone after so long.
+  std::string path_prefix{};                     ///< In front of `/app/KEY`.
+  /// Answers requests that are neither a WebSocket nor the HTTP API's.
+  std::function<std::optional<http::Response>(const http::Request&)> on_request{};
+};
+
+class Loop;
+
+/// One connection: at first HTTP, then perhaps a WebSocket.
+struct Connection final : Peer {
+  enum class State : std::uint8_t {
+    http,
+    websocket,  ///< Or a session of an HTTP fallback, which has no descriptor.
+    carrying,   ///< Its request is answered with what a session is sent.
+    moving,     ///< To the loop of the session that its request is for.
+    closing,    ///< Its last bytes are on their way; what the client sends is read for the sake of its end alone.
+    ended,      ///< Waits to be freed.
+  };
+  struct Http {
+    explicit Http(const http::ParserLimits& limits) noexcept : parser(limits) {}
+    http::Parser parser;
+    bool told_to_continue = false;
+  };
+  struct WebSocket {
+    explicit WebSocket(pusher::SocketId id) noexcept : session(id) {}
+    websocket::Receiver receiver;
+    pusher::Session session;
+    App* app = nullptr;    ///< that has admitted it
+    bool counted = false;  ///< among the clients
+  };
+
+  /// A session of an HTTP fallback.
+  struct Xhr {
+    std::string name;
+    Connection* receiver = nullptr;  ///< whose request is answered with what the session is sent
+    std::string before{};            ///< lines that come before all others
+    std::size_t carried_units = 0;   ///< sent to the receiver, as a client in JavaScript counts
+    bool streaming = false;
+    bool chunked = false;
+  };
+  /// A request that is answered with what a session is sent.
+  struct Carried {
+    Connection* session;
+    http::ReplyTo to;
+  };
+  /// A request that another loop is going to answer.
+  struct Parked {
+    http::Request request;
+    std::uint32_t home;
+  };
+
+  Connection(int descriptor_, const http::ParserLimits& limits, const TlsContext* tls_)
+      : protocol(std::in_place_type<Http>, limits),
+        tls(tls_ == nullptr ? nullptr : std::make_unique<TlsStream>(*tls_)),
+        descriptor(descriptor_) {}
+
+  [[nodiscard]] Http* http() noexcept { return std::get_if<Http>(&protocol); }
+  [[nodiscard]] WebSocket* websocket() noexcept { return std::get_if<WebSocket>(&protocol); }
+
+  std::variant<Http, WebSocket> protocol;
+  std::unique_ptr<std::vector<char>> input;  ///< What a turn had no time for.
+  std::unique_ptr<TlsStream> tls;            ///< Null where bytes go as they are.
+  std::unique_ptr<Xhr> xhr;                  ///< Of a session without a descriptor.
+  std::unique_ptr<Carried> carried;          ///< While `carrying`.
+  std::unique_ptr<Parked> parked;            ///< While `moving`.
+  Connection* next_arrival = nullptr;
+  const int descriptor;
+  std::uint32_t deadline = 0;         ///< In seconds of the loop's clock; of everything but open WebSockets.
+  std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
+  State state = State::http;
+  bool in_ready = false;
+  bool in_failed = false;
+  bool lags_too_much = false;
+  bool terminated = false;    ///< Its user is to go.
+  bool at_end = false;        ///< The client sends no more: what is still in the socket is the last.
+  bool upgraded_now = false;  ///< The bytes behind the request are the WebSocket's.
+  bool last_bytes = false;    ///< When the backlog is sent, there is nothing more to send.
+  bool output_closed = false;
+};
+
+/// The state that the loops of one server share. Lives longer than they.
+struct LoopGroup {
+  LoopGroup(LoopOptions options_, pusher::AppList& apps_)
+      : options(std::move(options_)), apps(apps_), api(apps_, {.path_prefix = options.path_prefix}) {
+    fill_random(&place_mask, sizeof place_mask);
+    place_mask &= (std::uint64_t{1} << 40U) - 1;
+  }
+
+  /// Random bytes out of the kernel.
+  static void fill_random(void* bytes, std::size_t size) noexcept {
+    std::size_t done = 0;
+    while (done < size) {
+      const ssize_t count = ::getrandom(static_cast<char*>(bytes) + done, size - done, 0);
+      if (count > 0) done += static_cast<std::size_t>(count);
+    }
+  }
+
+  /// The loop where a session of an HTTP fallback lives.
+  /// \param otherwise   where it is to live if there is none of that name. \throws `std::bad_alloc`.
+  [[nodiscard]] std::optional<std::uint32_t> home_of(const std::string& session,
+                                                     std::optional<std::uint32_t> otherwise) {
+    const std::lock_guard lock(homes_mutex_);
+    const auto known = homes_.find(session);
+    if (known != homes_.end()) return known->second;
+    if (otherwise) homes_.emplace(session, *otherwise);
+    return otherwise;
+  }
+  void forget_home_of(const std::string& session) noexcept {
+    const std::lock_guard lock(homes_mutex_);
+    homes_.erase(session);
+  }
+
+  const LoopOptions options;
+  pusher::AppList& apps;
+  pusher::HttpApi<pusher::AppList> api;
+  std::uint64_t place_mask = 0;
+  std::vector<std::shared_ptr<Loop>> loops;
+  // Numbers and nothing else: relaxed.
+  std::atomic<std::size_t> connections{0};
+  std::atomic<std::size_t> clients{0};
+
+ private:
+  std::mutex homes_mutex_;
+  std::unordered_map<std::string, std::uint32_t> homes_;  // under the mutex
+};
+
+/// A loop: everything in it is touched by its executor alone, which runs one thing at a time.
+///
+/// The loop has an epoll set of its own, and Asio waits on the set's one descriptor: no Asio object per connection, and
+/// the same turn under own threads, on a host's `io_context`, and polled.
+///
+/// A turn: what is readable is read, parsed and acted on, and replies go out; the mailbox is drained; events go out, one
+/// write per connection; answers of the HTTP API go out behind the events of a small turn and before those of a large one.
+class Loop final : public Door, public std::enable_shared_from_this<Loop> {
+ public:
+  Loop(asio::any_io_executor executor, LoopGroup& group, std::uint32_t number)
+      : Door(group.options.mailbox_bytes),
+        group_(group),
+        number_(number),
+        executor_(std::move(executor)),
+        set_(executor_),
+        sweep_timer_(executor_),
+        drain_timer_(executor_),
+        processors_(group.options.messages),
+        buffer_(buffer_size),
+        fanout_(*this, *this, group.options.fanout) {}
+  ~Loop() {
+    if (eventfd_ >= 0) ::close(eventfd_);
+    for (const Socket& socket : incoming_) ::close(socket.descriptor);
+  }
+
+  /// Makes the loop's descriptors. Before anything else; any thread.
+  [[nodiscard]] std::error_code open() {
+    const int set = ::epoll_create1(EPOLL_CLOEXEC);
+    if (set < 0) return last_error();
+    std::error_code error;
+    set_.assign(set, error);
+    if (error) {
+      ::close(set);
+      return error;
+    }
+    eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (eventfd_ < 0) return last_error();
+    // Edge-triggered: each write is an event, and nobody has to read it.
+    return watch(eventfd_, EPOLLIN | EPOLLET, {door_token, 0});
+  }
+
+  /// Takes connections from a listening socket, for all loops of the group. Before `begin`.
+  /// \param tls   what its clients speak TLS with; null: nothing. Lives longer than the loop.
+  [[nodiscard]] std::error_code listen_on(int listener, const TlsContext* tls = nullptr) {
+    listeners_.push_back({listener, tls});
+    return watch(listener, EPOLLIN, {listener_token, static_cast<std::uint32_t>(listeners_.size() - 1)});
+  }
+
+  /// Lets the loop run. Its executor must be running, or run later.
+  void begin() {
+    asio::post(executor_, [self = shared_from_this()] {
+      if (self->ended_) return;
+      self->now_ = clock_now();
+      self->turn();
+      self->sweep_later();
+    });
+  }
+
+  void wake() noexcept override {
+    const std::uint64_t one = 1;
+    // It can fail for one reason: the count is full, and then there is an event already.
+    [[maybe_unused]] const ssize_t written = ::write(eventfd_, &one, sizeof one);
+  }
+
+  /// Hands a connected socket over, which is in non-blocking mode. Any thread.
+  /// \param tls   what its client speaks TLS with; null: nothing. Lives longer than the loop.
+  void adopt(int descriptor, const TlsContext* tls = nullptr) {
+    count();  // at once, so that the next one goes elsewhere
+    {
+      const std::lock_guard lock(incoming_mutex_);
+      if (!incoming_ended_) {
+        incoming_.push_back({descriptor, tls});
+        return wake();
+      }
+    }
+    ::close(descriptor);
+    uncount();
+  }
+
+  /// Stops listening and tells clients to come back later. `drained` becomes true when they have gone, or when
+  /// `timeout` is over. Any thread.
+  void drain(std::chrono::milliseconds timeout) {
+    asio::post(executor_, [self = shared_from_this(), timeout] { self->begin_drain(timeout); });
+  }
+  [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
+  /// Called once on the loop when it has drained.
+  std::function<void()> on_drained;
+
+  /// Ends everything at once. On the executor, or when it does not run any more.
+  void end() noexcept {
+    if (std::exchange(ended_, true)) return;
+    for (std::uint32_t i = 0; i < table_.size(); ++i) {
+      if (table_[i].connection != nullptr) destroy(*table_[i].connection);
+    }
+    bury();
+    {
+      const std::lock_guard lock(incoming_mutex_);
+      incoming_ended_ = true;
+      while (arrivals_ != nullptr) bury_stranger(*std::exchange(arrivals_, arrivals_->next_arrival));
+      for (const auto [descriptor, tls] : incoming_) {
+        ::close(descriptor);
+        uncount();
+      }
+      incoming_.clear();
+    }
+    fanout_.close();
+    std::error_code ignored;
+    sweep_timer_.cancel();
+    drain_timer_.cancel();
+    set_.close(ignored);
+    drained_.store(true, std::memory_order_release);
+  }
+
+  /// How many connections it has; any thread.
+  [[nodiscard]] std::size_t load() const noexcept { return load_.load(std::memory_order_relaxed); }
+
+  // ---- Driver: what sessions ask for; sent at the end of the connection's input
+
+  void send_text(Connection& /*connection*/, std::string_view text) { reply(websocket::Opcode::text, text); }
+  void send_frame(Connection& /*connection*/, std::string_view frame) {
+    replies_.append(frame);
+    reply_ends_.push_back(replies_.size());
+  }
+  void send_ping(Connection& /*connection*/) { reply(websocket::Opcode::ping, {}); }
+  void close(Connection& connection, std::uint16_t code, std::string_view reason) {
+    reply_close(code, reason);
+    closing(connection);
+  }
+
+  // ---- Port: what the fan-out asks for
+
+  std::ptrdiff_t write(Connection& connection, std::string_view bytes) noexcept;
+  void broken(Connection& connection) noexcept;
+  void overflowed(Connection& connection) noexcept;
+  void entered(Connection& connection, const Entrance& entrance) noexcept;
+  void terminate(Connection& connection) noexcept;
+  Connection* find(std::string_view socket_id) noexcept;
+  Connection* at(std::uint32_t number) noexcept { return number < table_.size() ? table_[number].connection : nullptr; }
+
+ private:
+  struct Socket {
+    int descriptor;
+    const TlsContext* tls;
+  };
+  struct Token {
+    std::uint32_t number;
+    std::uint32_t generation;
+  };
+  struct Slot {
+    Connection* connection = nullptr;
+    std::uint32_t generation = 0;
+  };
+  struct Answer {
+    Connection* connection;
+    std::size_t end;
+    bool last;
+  };
+  class Handler;
+
+  static constexpr std::uint32_t door_token = 0xffffffffU;
+  static constexpr std::uint32_t listener_token = 0xfffffffeU;
+  static constexpr std::size_t buffer_size = 64 * 1024;
+  static constexpr int events_per_turn = 256;
+  static constexpr int accepts_per_turn = 64;
+  static constexpr unsigned requests_per_turn = 64;
+  static constexpr std::size_t answers_per_turn = 64 * 1024;  // bytes, of one connection
+  static constexpr std::size_t small_turn = 64;
+  static constexpr std::size_t keep_answer_bytes = 1 << 20;
+  static constexpr std::chrono::seconds xhr_pause{10};  // how long a session lives without a request to carry it
+  static constexpr std::size_t xhr_stream_units = 256 * 1024;
+  static constexpr std::chrono::seconds xhr_poll_time{25};  // how long a poll is held
+
+  static std::chrono::milliseconds clock_now() noexcept {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
+  }
+  static std::error_code last_error() noexcept { return {errno, std::system_category()}; }
+
+  [[nodiscard]] std::error_code watch(int descriptor, std::uint32_t events, Token token) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = std::uint64_t{token.generation} << 32U | token.number;
+    if (::epoll_ctl(set_.native_handle(), EPOLL_CTL_ADD, descriptor, &event) == 0) return {};
+    return last_error();
+  }
+
+  // ---- the turn
+
+  void turn() {
+    if (ended_) return;
+    now_ = clock_now();
+    mailbox.awake();
+    end_failed();
+    continue_reading();
+    const int count = wait();
+    for (int i = 0; i < count; ++i) dispatch(events_[static_cast<std::size_t>(i)]);
+    take_incoming();
+    take_arrivals();
+    const bool more = fanout_.drain();
+    if (fanout_.fan() <= small_turn) {
+      fanout_.flush();
+      send_answers();
+    } else {
+      send_answers();
+      fanout_.flush();
+    }
+    bury();
+    move_connections();
+    const bool again =
+        more || count == events_per_turn || !ready_.empty() || !failed_.empty() || !moving_.empty() || !mailbox.sleep();
+    if (again) {
+      asio::post(executor_, [self = shared_from_this()] { self->turn(); });
+    } else {
+      set_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
+        if (!error) self->turn();
+      });
+    }
+  }
+
+  [[nodiscard]] int wait() noexcept {
+    const int count = ::epoll_wait(set_.native_handle(), events_.data(), events_per_turn, 0);
+    return count < 0 ? 0 : count;
+  }
+
+  void dispatch(const epoll_event& event) {
+    const Token token{static_cast<std::uint32_t>(event.data.u64), static_cast<std::uint32_t>(event.data.u64 >> 32U)};
+    if (token.number == door_token) return;
+    if (token.number == listener_token) return accept(listeners_[token.generation]);
+    if (token.number >= table_.size() || table_[token.number].generation != token.generation) return;
+    Connection* const connection = table_[token.number].connection;
+    if (connection == nullptr) return;
+    if ((event.events & EPOLLOUT) != 0) writable(*connection);
+    if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection->at_end = true;
+    if ((event.events & ~std::uint32_t{EPOLLOUT}) != 0) read(*connection);
+  }
+
+  // ---- connections come
+
+  void accept(const Socket& listener) {
+    for (int i = 0; i < accepts_per_turn; ++i) {
+      const int descriptor = ::accept4(listener.descriptor, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (descriptor < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause_listening();
+        return;
+      }
+      if (group_.connections.load(std::memory_order_relaxed) >= group_.options.max_descriptors) {
+        ::close(descriptor);
+        continue;
+      }
+      Loop* quietest = this;
+      for (const std::shared_ptr<Loop>& loop : group_.loops) {
+        if (loop->load() < quietest->load()) quietest = loop.get();
+      }
+      if (quietest == this) {
+        count();
+        add({descriptor, listener.tls});
+      } else {
+        quietest->adopt(descriptor, listener.tls);
+      }
+    }
+  }
+
+  /// Until the next sweep: a level-triggered listener that cannot be served would keep the loop busy.
+  void pause_listening() noexcept {
+    for (const Socket& listener : listeners_) {
+      ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, listener.descriptor, nullptr);
+    }
+    listening_paused_ = true;
+  }
+  void resume_listening() noexcept {
+    if (!std::exchange(listening_paused_, false) || draining_) return;
+    for (std::uint32_t i = 0; i < listeners_.size(); ++i) {
+      if (watch(listeners_[i].descriptor, EPOLLIN, {listener_token, i})) listening_paused_ = true;
+    }
+  }
+
+  void take_incoming() {
+    std::vector<Socket> taken;
+    {
+      const std::lock_guard lock(incoming_mutex_);
+      if (incoming_.empty()) return;
+      taken.swap(incoming_);
+    }
+    for (const Socket& socket : taken) add(socket);
+  }
+
+  void add(const Socket& socket);
+  void count() noexcept {
+    load_.fetch_add(1, std::memory_order_relaxed);
+    group_.connections.fetch_add(1, std::memory_order_relaxed);
+  }
+  void uncount() noexcept {
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    group_.connections.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  // ---- input
+
+  void read(Connection& connection);
+  void continue_reading();
+  void process_or_destroy(Connection& connection, std::span<char> bytes);
+  void process(Connection& connection, std::span<char> bytes);
+  std::size_t process_http(Connection& connection, std::string_view bytes);
+  std::size_t process_websocket(Connection& connection, std::span<char> bytes);
+  void at_end_of_input(Connection& connection);
+  void read_later(Connection& connection);
+  std::ptrdiff_t write_socket(Connection& connection, std::string_view bytes) noexcept;
+  std::ptrdiff_t write_tls(Connection& connection, std::string_view bytes) noexcept;
+  bool send_sealed(Connection& connection) noexcept;
+
+  // ---- sessions of HTTP fallbacks
+
+  void xhr_request(Connection& connection, const http::Request& request, const xhr::Address& address);
+  void xhr_receive(Connection& connection, Connection& session, const http::Request& request, const http::ReplyTo& to);
+  [[nodiscard]] Connection& xhr_open(std::string name);
+  void xhr_carry(Connection& connection, Connection& session, const http::ReplyTo& to, bool streaming);
+  std::ptrdiff_t write_xhr(Connection& session, std::string_view frames) noexcept;
+  [[nodiscard]] static std::size_t utf16_units(std::string_view text) noexcept;
+  void xhr_send_lines(Connection& session, Connection& receiver, std::string lines, bool last);
+  void xhr_release(Connection& receiver, bool open);
+  void sweep_carrier(Connection& receiver);
+  void move_later(Connection& connection, const http::Request& request, std::uint32_t home);
+  void move_connections();
+  void arrive(Connection& connection) noexcept;
+  void take_arrivals();
+  void bury_stranger(Connection& connection) noexcept;
+  void reserve_slot();
+  Connection& take_slot(Connection* connection) noexcept;
+  void give_slot_back(Connection& connection) noexcept;
+  [[nodiscard]] static bool sealed_waits(const Connection& connection) noexcept {
+    return connection.tls != nullptr && !connection.tls->pending().empty();
+  }
+  [[nodiscard]] static bool is_full(const Connection& connection) noexcept;
+
+  // ---- HTTP
+
+  void request(Connection& connection, const http::Request& request);
+  [[nodiscard]] http::Response respond(const http::Request& request);
+  void answer(Connection& connection, const http::Response& response, const http::ReplyTo& to);
+  void answer_bytes(Connection& connection, bool last);
+  void send_answer(const Answer& answer, std::string_view bytes);
+  void send_answers();
+  void send_answers_of(Connection& connection);
+  [[nodiscard]] static http::Response timeout_response() {
+    http::Response response = http::text_response(408, "The request did not arrive in time");
+    response.close = true;
+    return response;
+  }
+  void open_session(Connection& connection, std::string_view key, const http::Request& request, bool tls,
+                    bool path_found);
+  void upgrade(Connection& connection, const http::Request& request, const websocket::Handshake& handshake);
+
+  // ---- WebSocket
+
+  void perform(Connection& connection, pusher::Action action);
+  void reply(websocket::Opcode opcode, std::string_view payload) {
+    websocket::append_frame(replies_, opcode, payload);
+    reply_ends_.push_back(replies_.size());
+  }
+  void reply_close(std::uint16_t code, std::string_view reason) {
+    websocket::append_close(replies_, code, reason);
+    reply_ends_.push_back(replies_.size());
+  }
+  void send_replies(Connection& connection) {
+    if (!replies_.empty()) fanout_.send(connection, replies_, reply_ends_);
+    replies_.clear();
+    reply_ends_.clear();
+  }
+  [[nodiscard]] pusher::SocketId new_socket_id(std::uint32_t number);
+
+  // ---- connections go
+
+  void writable(Connection& connection);
+  void close_output_when_sent(Connection& connection);
+  void closing(Connection& connection);
+  void leave(Connection& connection) noexcept;
+  void dismiss(Connection& connection) noexcept;
+  void destroy(Connection& connection) noexcept;
+  void bury() noexcept;
+  void end_failed();
+  void overflow(Connection& connection);
+
+  // ---- time
+
+  void sweep_later() {
+    sweep_timer_.expires_after(std::chrono::seconds(1));
+    sweep_timer_.async_wait([self = shared_from_this()](std::error_code error) {
+      if (error || self->ended_) return;
+      self->sweep();
+      self->sweep_later();
+    });
+  }
+  void sweep();
+  void sweep(Connection& connection);
+
+  void begin_drain(std::chrono::milliseconds timeout);
+  void drain_some();
+  void stop_clients(std::size_t most);
+  [[nodiscard]] std::uint32_t seconds_from_now(std::chrono::seconds time) const noexcept {
+    return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_ + time).count());
+  }
+
+  LoopGroup& group_;
+  const std::uint32_t number_;
+  asio::any_io_executor executor_;
+  asio::posix::stream_descriptor set_;
+  asio::steady_timer sweep_timer_;
+  asio::steady_timer drain_timer_;
+  int eventfd_ = -1;
+  std::vector<Socket> listeners_;
+  std::mutex incoming_mutex_;
+  std::vector<Socket> incoming_;      // under the mutex
+  bool incoming_ended_ = false;       // likewise
+  Connection* arrivals_ = nullptr;    // likewise
+  std::atomic<std::size_t> load_{0};  // a number and nothing else: relaxed
+  std::atomic<bool> drained_{false};
+
+  std::vector<Slot> table_;
+  std::vector<std::uint32_t> free_;
+  std::vector<Connection*> ready_;      // have input that is to be read in the next turn
+  std::vector<Connection*> graveyard_;  // freed at the end of the turn
+  std::vector<Connection*> moving_;     // to other loops, at the end of the turn
+  std::vector<Connection*> still_moving_;
+  std::unordered_map<std::string, Connection*> xhr_sessions_;
+  std::vector<Connection*> failed_;  // to be ended at the beginning of the next turn
+  std::array<epoll_event, events_per_turn> events_{};
+  websocket::ProcessorPool processors_;
+  std::vector<char> buffer_;
+  std::string plaintext_;
+  std::string replies_;
+  std::vector<std::size_t> reply_ends_;
+  std::string answers_;
+  std::vector<Answer> answer_index_;
+  std::array<std::uint64_t, 64> random_{};
+  std::size_t random_left_ = 0;
+  std::chrono::milliseconds now_{0};
+  std::chrono::milliseconds drain_until_{0};
+  std::uint32_t drain_cursor_ = 0;
+  bool draining_ = false;
+  bool listening_paused_ = false;
+  bool ended_ = false;
+  Fanout<Loop, Connection> fanout_;
+};
+
+}  // namespace transport
+FANFARE_NAMESPACE_END
+
+#include <fanfare/transport/impl/loop.hpp>
+#include <fanfare/transport/impl/loop_xhr.hpp>

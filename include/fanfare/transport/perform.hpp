@@ -1,0 +1,192 @@
+/// \file
+/// What a session wants done, done: the few lines between the Pusher protocol and whatever moves its messages.
+#pragma once
+
+#include <fanfare/app.hpp>
+#include <fanfare/core/roster.hpp>
+#include <fanfare/core/trigger.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/pusher/frames.hpp>
+#include <fanfare/pusher/session.hpp>
+#include <fanfare/pusher/socket_id.hpp>
+#include <fanfare/transport/fanout.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+namespace transport {
+
+/// Carries out the actions of the session of a connection of the type `C`.
+///
+/// | expression | meaning |
+/// |---|---|
+/// | `d.send_text(connection, text)` | send one message |
+/// | `d.send_ping(connection)` | ask whether the client is there |
+/// | `d.close(connection, code, reason)` | say so, and end the connection; see `part` |
+template <class D, class C>
+concept Driver = requires(D& driver, C& connection, std::string_view text, std::uint16_t code) {
+  driver.send_text(connection, text);
+  driver.send_ping(connection);
+  driver.close(connection, code, text);
+};
+
+[[nodiscard]] inline pusher::SubscribeOutcome outcome_of(JoinResult result) noexcept {
+  switch (result) {
+    case JoinResult::joined: return pusher::SubscribeOutcome::subscribed;
+    case JoinResult::already_joined: return pusher::SubscribeOutcome::already_subscribed;
+    case JoinResult::over_limit: return pusher::SubscribeOutcome::over_limit;
+    case JoinResult::too_many_members: return pusher::SubscribeOutcome::too_many_members;
+    case JoinResult::pending:
+    case JoinResult::refused: break;
+  }
+  return pusher::SubscribeOutcome::failed;
+}
+
+namespace detail {
+
+/// Sends a client's event to all others in the channel.
+template <class P, class C>
+[[nodiscard]] pusher::RelayOutcome relay(Fanout<P, C>& fanout, C& connection, const pusher::SocketId& id, App& app,
+                                         const pusher::Relay& event) {
+  const Membership* const membership = fanout.membership(app, event.channel, connection);
+  if (membership == nullptr) return pusher::RelayOutcome::not_subscribed;
+  const MemberPtr member = membership->member;
+  const std::string_view user_id = member == nullptr ? std::string_view{} : std::string_view(member->user_id);
+  const pusher::SocketId::Text socket_id = id.text();
+  if (const auto& judge = app.options().on_client_event; judge != nullptr) {
+    switch (judge({socket_id.view(), event.channel, event.event, event.data, user_id})) {
+      case ClientEventVerdict::relay: break;
+      case ClientEventVerdict::drop: return pusher::RelayOutcome::dropped;
+      case ClientEventVerdict::refuse: return pusher::RelayOutcome::refused;
+    }
+  }
+  const TriggerResult result =
+      app.trigger(event.channel, event.event, event.data,
+                  {.except_socket = socket_id.view(), .user_id = user_id, .socket_id = socket_id.view()});
+  if (!result) return pusher::RelayOutcome::failed;
+  if (app.tells()) {
+    app.note({.kind = AppEvent::Kind::client_event,
+              .channel = event.channel,
+              .user_id = std::string(user_id),
+              .event = event.event,
+              .data = event.data,
+              .socket_id = std::string(socket_id.view())});
+    app.tell();
+  }
+  return pusher::RelayOutcome::relayed;
+}
+
+/// Enters a connection among those of its user, and those who watch others.
+/// \returns whether there was room for it.
+template <class P, class C>
+[[nodiscard]] bool sign_in(Fanout<P, C>& fanout, C& connection, App& app, const pusher::SignIn& user) {
+  if (!connection.signed_in) {
+    std::string channel(App::user_channel);
+    channel += user.user_id;
+    const JoinResult result = fanout.join(app, ReservedChannel{channel}, connection);
+    if (result != JoinResult::joined && result != JoinResult::already_joined) return false;
+    app.sign_in(user.user_id);
+    connection.signed_in = true;
+  }
+  fanout.leave_reserved(connection, App::watch_channel);  // what it said before does not stand any more
+  for (const std::string& watched : user.watchlist) {
+    std::string channel(App::watch_channel);
+    channel += watched;
+    static_cast<void>(fanout.join(app, ReservedChannel{channel}, connection));
+  }
+  return true;
+}
+
+/// What a client that has signed in is told besides.
+template <class D, class C>
+void greet(D& driver, C& connection, const App& app, const pusher::SignIn& user) {
+  if (user.watchlist_cut) {
+    driver.send_text(connection, pusher::frames::watchlist_cut(app.options().max_watchlist));
+  }
+  if (user.watchlist.empty()) return;
+  std::vector<std::string> online;
+  std::vector<std::string> offline;
+  for (const std::string& watched : user.watchlist) {
+    (app.users().online(watched) ? online : offline).push_back(watched);
+  }
+  driver.send_text(connection, pusher::frames::watchlist_events(online, offline));
+}
+
+}  // namespace detail
+
+/// Takes a connection out of everything that it is in: at its end, or as soon as the end is certain.
+template <class P, class C>
+void part(Fanout<P, C>& fanout, C& connection, const pusher::Session* session, App* app) noexcept {
+  fanout.leave_all(connection);
+  if (std::exchange(connection.signed_in, false)) app->sign_out(session->user_id());
+}
+
+/// Tells a connection what it finds in a channel that has an order. For this a driver has one function more:
+/// `d.send_frame(connection, bytes)` sends one message that is a WebSocket frame already.
+/// \throws      what the driver throws.
+template <class D, class C>
+void welcome(D& driver, C& connection, pusher::Session& session, const Entrance& entrance) {
+  const std::string data = entrance.has_members ? pusher::data::presence(entrance.members) : std::string("{}");
+  const pusher::Action action = session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data);
+  const auto* const send = std::get_if<pusher::Send>(&action);
+  if (send == nullptr) return;  // it is on its way out
+  driver.send_text(connection, send->text);
+  if (entrance.cached) {
+    const std::span<const std::byte> frame = entrance.cached->frame();
+    driver.send_frame(connection, {reinterpret_cast<const char*>(frame.data()), frame.size()});
+  } else if (entrance.caches) {
+    driver.send_text(connection, pusher::frames::cache_miss(entrance.channel));
+  }
+}
+
+/// \param app   the application that the session is with; may be null while no action joins or leaves.
+/// \throws      what the driver throws.
+template <class D, class P, class C>
+void perform(D& driver, Fanout<P, C>& fanout, C& connection, pusher::Session& session, App* app,
+             pusher::Action action) {
+  static_assert(Driver<D, C>, "fanfare: perform: the type does not satisfy the concept fanfare::transport::Driver");
+  // An action that joins or leaves has an answer, which is an action too.
+  if (auto* const subscribe = std::get_if<pusher::Subscribe>(&action)) {
+    const JoinResult result = fanout.join(*app, subscribe->channel, connection, subscribe->member);
+    if (result == JoinResult::pending) return;
+    action = session.subscribed(subscribe->channel, outcome_of(result));
+  } else if (auto* const unsubscribe = std::get_if<pusher::Unsubscribe>(&action)) {
+    const bool left = fanout.leave(*app, unsubscribe->channel, connection);
+    action = session.unsubscribed(unsubscribe->channel, left);
+  } else if (auto* const event = std::get_if<pusher::Relay>(&action)) {
+    action = session.relayed(event->channel, detail::relay(fanout, connection, session.socket_id(), *app, *event));
+  } else if (auto* const user = std::get_if<pusher::SignIn>(&action)) {
+    const bool already = connection.signed_in;
+    const bool entered = detail::sign_in(fanout, connection, *app, *user);
+    pusher::Action answer;
+    try {
+      answer = session.signed_in(*user, entered);
+    } catch (...) {
+      // The session does not know of the user, so nobody else would count it out.
+      if (!already && std::exchange(connection.signed_in, false)) app->sign_out(user->user_id);
+      throw;
+    }
+    if (const auto* const send = std::get_if<pusher::Send>(&answer)) driver.send_text(connection, send->text);
+    if (connection.signed_in) detail::greet(driver, connection, *app, *user);
+    return;
+  }
+  if (auto* const send = std::get_if<pusher::Send>(&action)) {
+    driver.send_text(connection, send->text);
+  } else if (std::holds_alternative<pusher::Ping>(action)) {
+    driver.send_ping(connection);
+  } else if (auto* const close = std::get_if<pusher::Close>(&action)) {
+    if (!close->text.empty()) driver.send_text(connection, close->text);
+    driver.close(connection, close->code, close->reason);
+  }
+}
+
+}  // namespace transport
+FANFARE_NAMESPACE_END

@@ -1,0 +1,100 @@
+#include <fanfare/transport/loop.hpp>
+
+#include <gtest/gtest.h>
+
+#include <asio/io_context.hpp>
+
+#include <sys/socket.h>
+#include <unistd.h>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+
+// What a loop does for its clients is tested through a server: see server_test.cpp.
+namespace {
+
+using namespace fanfare;
+using transport::Loop;
+using transport::LoopGroup;
+
+class LoopTest : public testing::Test {
+ protected:
+  LoopTest() {
+    loop = std::make_shared<Loop>(context.get_executor(), group, 0U);
+    EXPECT_FALSE(loop->open());
+    group.loops.push_back(loop);
+  }
+
+  asio::io_context context;
+  pusher::AppList apps;
+  LoopGroup group{{}, apps};
+  std::shared_ptr<Loop> loop;
+};
+
+// \returns the client's end.
+int adopt(Loop& loop) {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
+  loop.adopt(ends[0]);
+  return ends[1];
+}
+
+TEST_F(LoopTest, ServesASocketThatItIsGiven) {
+  loop->begin();
+  const int client = adopt(*loop);
+  EXPECT_EQ(loop->load(), 1U);
+  constexpr std::string_view request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+  ASSERT_EQ(::send(client, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  std::string answer(1000, '\0');
+  ssize_t count = -1;
+  for (int i = 0; i < 1000 && count <= 0; ++i) {
+    context.run_one_for(std::chrono::milliseconds(10));
+    count = ::recv(client, answer.data(), answer.size(), MSG_DONTWAIT);
+  }
+  ASSERT_GT(count, 0);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 404 "));
+  ::close(client);
+  for (int i = 0; i < 1000 && loop->load() != 0; ++i) context.run_one_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(loop->load(), 0U);
+  EXPECT_EQ(group.connections.load(), 0U);
+  loop->end();
+  context.run();
+}
+
+TEST_F(LoopTest, TellsWhenItHasDrained) {
+  bool told = false;
+  loop->on_drained = [&] { told = true; };
+  loop->begin();
+  loop->drain(std::chrono::milliseconds(100));
+  EXPECT_FALSE(loop->drained());
+  context.run();
+  EXPECT_TRUE(told);
+  EXPECT_TRUE(loop->drained());
+}
+
+TEST_F(LoopTest, ClosesWhatComesTooLate) {
+  loop->begin();
+  const int early = adopt(*loop);
+  loop->end();
+  const int late = adopt(*loop);
+  for (const int client : {early, late}) {
+    char byte = 0;
+    EXPECT_EQ(::recv(client, &byte, 1, MSG_DONTWAIT), 0);
+    ::close(client);
+  }
+  EXPECT_EQ(loop->load(), 0U);
+  EXPECT_EQ(group.connections.load(), 0U);
+  context.run();
+  EXPECT_EQ(loop.use_count(), 2);
+}
+
+TEST_F(LoopTest, MayEndBeforeItHasBegun) {
+  loop->begin();
+  loop->end();
+  context.run();  // nothing waits
+  EXPECT_TRUE(loop->drained());
+}
+
+}  // namespace
