@@ -1,4 +1,4 @@
-# Installs the headers, the CMake package and fanfare.pc. Headers do not depend on the architecture, so all of it
+# Installs the headers, the CMake package, fanfare.pc and fanfare-server.pc. Headers do not depend on the architecture, so all of it
 # goes to the shared data directory.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -15,11 +15,14 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/fanfareConfigVersion.cma
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/fanfareConfig.cmake" "${PROJECT_BINARY_DIR}/fanfareConfigVersion.cmake"
   DESTINATION "${package_dir}")
+install(FILES "${CMAKE_CURRENT_LIST_DIR}/server.cmake" DESTINATION "${package_dir}" RENAME fanfareServer.cmake)
 
 # Relative to the file itself, so that it is right under whatever prefix `cmake --install --prefix` names.
 file(RELATIVE_PATH includedir_from_pc
   "${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
-configure_file("${CMAKE_CURRENT_LIST_DIR}/fanfare.pc.in" "${PROJECT_BINARY_DIR}/fanfare.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/fanfare.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+foreach(name IN ITEMS fanfare fanfare-server)
+  configure_file("${CMAKE_CURRENT_LIST_DIR}/${name}.pc.in" "${PROJECT_BINARY_DIR}/${name}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+endforeach()
 
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

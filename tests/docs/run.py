@@ -13,7 +13,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^( *)```cpp\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "-pthread"]
+FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "-pthread", "-DASIO_STANDALONE"]
+LIBRARIES = ["-Wl,--as-needed", "-lboost_json", "-lcrypto", "-lssl"]
 
 
 def blocks(page):
@@ -46,7 +47,7 @@ def main():
             source.write_text(f'#line {line} "{name}"\n{text}')
             if "int main" in text:
                 program = source.with_suffix("")
-                problem = run(compiler, *FLAGS, source, "-o", program) or run(program.resolve(), timeout=10)
+                problem = run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10)
                 programs += 1
             else:
                 problem = run(compiler, *FLAGS, "-fsyntax-only", source)
