@@ -1,0 +1,123 @@
+// fanfare-server: fanfare::Server as a program, and a demo to look at.
+#include "demo.hpp"
+#include "options.hpp"
+
+#include <fanfare/server.hpp>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr int could_not_run = 1;
+constexpr int wrong_use = 2;
+
+FileText read_file(const std::string& path) {
+  constexpr std::size_t most = std::size_t{16} << 20U;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) return {std::nullopt, std::strerror(errno)};
+  std::string text;
+  for (std::array<char, 65536> part; const std::size_t size = std::fread(part.data(), 1, part.size(), file.get());) {
+    text.append(part.data(), size);
+    if (text.size() > most) return {std::nullopt, "it is larger than 16 MiB"};
+  }
+  if (std::ferror(file.get()) != 0) return {std::nullopt, std::strerror(errno)};
+  return {std::move(text), {}};
+}
+
+int complain(const std::string& what, int code) {
+  std::fprintf(stderr, "fanfare-server: %s\n", what.c_str());
+  return code;
+}
+
+int exit_code(fanfare::ServerErrc error) {
+  switch (error) {
+    case fanfare::ServerErrc::ok: return 0;
+    case fanfare::ServerErrc::bad_option:
+    case fanfare::ServerErrc::bad_app:
+    case fanfare::ServerErrc::duplicate_app:
+    case fanfare::ServerErrc::bad_certificate:
+    case fanfare::ServerErrc::bad_address: return wrong_use;
+    case fanfare::ServerErrc::already_started:
+    case fanfare::ServerErrc::cannot_listen:
+    case fanfare::ServerErrc::system: break;
+  }
+  return could_not_run;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  // Every thread inherits this: the signals wait for sigwait below, and a client that goes away kills nobody.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGINT);
+  sigaddset(&stop_signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  const std::vector<std::string> arguments(values + (count > 0 ? 1 : 0), values + count);
+  const ReadOptions read = read_options(arguments, read_file);
+  if (!read) return complain(read.error, wrong_use);
+  const Options& options = read.options;
+  if (options.help) return std::fputs(help_text().data(), stdout) < 0 ? could_not_run : 0;
+  if (options.version) return std::printf("fanfare-server %s\n", fanfare::version_string) < 0 ? could_not_run : 0;
+
+  std::unique_ptr<Demo> demo;
+  fanfare::ServerOptions server_options;
+  server_options.listen = options.listen;
+  server_options.threads = options.threads;
+  server_options.max_outbox_bytes = options.max_outbox_bytes;
+  server_options.max_mailbox_bytes = options.max_mailbox_bytes;
+  server_options.max_connections = options.max_connections;
+  server_options.max_message_bytes = options.max_message_bytes;
+  server_options.max_body_bytes = options.max_body_bytes;
+  server_options.request_timeout = std::chrono::seconds(options.request_timeout);
+  server_options.keep_alive_timeout = std::chrono::seconds(options.keep_alive_timeout);
+  server_options.drain_timeout = std::chrono::seconds(options.drain_timeout);
+  server_options.path_prefix = options.path_prefix;
+  if (options.development) {
+    server_options.on_request = [&demo](const fanfare::http::Request& request) { return demo->handle(request); };
+  }
+
+  fanfare::Server server(std::move(server_options));
+  for (const fanfare::AppOptions& app_options : options.apps) {
+    fanfare::App& app = server.add_app(app_options);
+    if (!options.development) continue;
+    const bool named = !options.pusher_js.empty();
+    FileText pusher_js = read_file(named ? options.pusher_js : FANFARE_EXAMPLE_PUSHER_JS);
+    if (named && !pusher_js.text)
+      return complain(options.pusher_js + ": cannot be read: " + pusher_js.error, wrong_use);
+    demo = std::make_unique<Demo>(app, std::move(pusher_js.text).value_or(""), options.path_prefix);
+  }
+  if (const fanfare::ServerResult started = server.start(); !started) {
+    return complain(started.text(), exit_code(started.error()));
+  }
+
+  const std::vector<std::string>& endpoints = server.endpoints();
+  for (const std::string& endpoint : endpoints) std::printf("listening on http://%s\n", endpoint.c_str());
+  if (options.development) {
+    const fanfare::AppOptions& app = options.apps.front();
+    std::printf("application for development, known to everybody: id %s, key %s, secret %s\n", app.id.c_str(),
+                app.key.c_str(), app.secret.c_str());
+    std::printf("demo: open http://%s/ in two tabs\n", endpoints.front().c_str());
+  }
+  std::fflush(stdout);
+
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  // From here on they end the program, as usual.
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
+  server.stop();
+  return 0;
+}

@@ -1,0 +1,243 @@
+#include <options.hpp>
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+ReadOptions read(const Arguments& arguments, std::string file = {}) {
+  return read_options(arguments, [&](const std::string& path) -> FileText {
+    if (path != "c.json") return {std::nullopt, "No such file or directory"};
+    return {file, {}};
+  });
+}
+
+ReadOptions read_file(std::string file) { return read({"--config", "c.json"}, std::move(file)); }
+
+TEST(ServerOptions, MakesADevelopmentAppWhereNothingIsSaid) {
+  const auto result = read({});
+  ASSERT_TRUE(result) << result.error;
+  EXPECT_EQ(result.options.listen, Arguments{"127.0.0.1:6001"});
+  EXPECT_TRUE(result.options.development);
+  ASSERT_EQ(result.options.apps.size(), 1U);
+  EXPECT_EQ(result.options.apps[0].id, "42");
+}
+
+TEST(ServerOptions, ReadsFlags) {
+  const auto result = read({"--listen",
+                            "0.0.0.0:80",
+                            "--listen=[::1]:0",
+                            "--app",
+                            "1:key:a:b",
+                            "--app=2:k_2:s",
+                            "--threads",
+                            "3",
+                            "--max-outbox-bytes=65536",
+                            "--drain-timeout",
+                            "0",
+                            "--path-prefix",
+                            "/rt",
+                            "--max-connections",
+                            "7",
+                            "--max-mailbox-bytes",
+                            "1048576",
+                            "--pusher-js",
+                            "p.js",
+                            "--max-message-bytes",
+                            "1024",
+                            "--max-body-bytes",
+                            "1025",
+                            "--request-timeout",
+                            "1",
+                            "--keep-alive-timeout",
+                            "2"});
+  ASSERT_TRUE(result) << result.error;
+  const Options& o = result.options;
+  EXPECT_EQ(o.listen, (Arguments{"0.0.0.0:80", "[::1]:0"}));
+  EXPECT_FALSE(o.development);
+  ASSERT_EQ(o.apps.size(), 2U);
+  EXPECT_EQ(o.apps[0].key, "key");
+  EXPECT_EQ(o.apps[0].secret, "a:b");
+  EXPECT_EQ(o.apps[1].id, "2");
+  EXPECT_EQ(o.threads, 3U);
+  EXPECT_EQ(o.max_outbox_bytes, 65536U);
+  EXPECT_EQ(o.max_mailbox_bytes, 1048576U);
+  EXPECT_EQ(o.max_connections, 7U);
+  EXPECT_EQ(o.drain_timeout, 0U);
+  EXPECT_EQ(o.max_message_bytes, 1024U);
+  EXPECT_EQ(o.max_body_bytes, 1025U);
+  EXPECT_EQ(o.request_timeout, 1U);
+  EXPECT_EQ(o.keep_alive_timeout, 2U);
+  EXPECT_EQ(o.path_prefix, "/rt");
+  EXPECT_EQ(o.pusher_js, "p.js");
+}
+
+TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
+  const auto result = read_file(R"({
+    "listen": ["127.0.0.1:7000", "localhost:7001"], "threads": 2, "max_outbox_bytes": 81920, "path_prefix": "/rt",
+    "apps": [
+      {"id": 42, "key": "k", "secret": "s", "enabled": false, "max_connections": 5, "max_channels_per_connection": 6,
+       "activity_timeout": 7, "pong_timeout": 8, "max_event_bytes": 9, "max_event_name_bytes": 10,
+       "max_channel_name_bytes": 11, "max_channels": 12, "max_channels_per_trigger": 13},
+      {"id": "b", "key": "k2", "secret": "s"}
+    ]})");
+  ASSERT_TRUE(result) << result.error;
+  const Options& o = result.options;
+  EXPECT_EQ(o.listen, (Arguments{"127.0.0.1:7000", "localhost:7001"}));
+  EXPECT_EQ(o.threads, 2U);
+  EXPECT_EQ(o.max_outbox_bytes, 81920U);
+  EXPECT_EQ(o.path_prefix, "/rt");
+  ASSERT_EQ(o.apps.size(), 2U);
+  const fanfare::AppOptions& app = o.apps[0];
+  EXPECT_EQ(app.id, "42");
+  EXPECT_FALSE(app.enabled);
+  EXPECT_EQ(app.max_connections, 5U);
+  EXPECT_EQ(app.max_channels_per_connection, 6U);
+  EXPECT_EQ(app.activity_timeout.count(), 7);
+  EXPECT_EQ(app.pong_timeout.count(), 8);
+  EXPECT_EQ(app.limits.data, 9U);
+  EXPECT_EQ(app.limits.event_name, 10U);
+  EXPECT_EQ(app.limits.channel_name, 11U);
+  EXPECT_EQ(app.limits.channels, 12U);
+  EXPECT_EQ(app.limits.channels_per_trigger, 13U);
+  EXPECT_TRUE(o.apps[1].enabled);
+}
+
+TEST(ServerOptions, AddsFlagsToAFile) {
+  const auto result =
+      read({"--threads", "4", "--listen", "127.0.0.1:2", "--config", "c.json", "--app", "2:k2:s"},
+           R"({"listen": ["127.0.0.1:1"], "threads": 2, "apps": [{"id": "1", "key": "k", "secret": "s"}]})");
+  ASSERT_TRUE(result) << result.error;
+  EXPECT_EQ(result.options.listen, (Arguments{"127.0.0.1:1", "127.0.0.1:2"}));
+  EXPECT_EQ(result.options.threads, 4U);
+  EXPECT_EQ(result.options.apps.size(), 2U);
+}
+
+TEST(ServerOptions, TakesApplicationsFromFlagsAlone) {
+  const auto result = read({"--config", "c.json", "--app", "2:k2:s"}, R"({"threads": 2})");
+  ASSERT_TRUE(result) << result.error;
+  EXPECT_EQ(result.options.listen, Arguments{"127.0.0.1:6001"});
+  EXPECT_FALSE(result.options.development);
+}
+
+TEST(ServerOptions, PrefersHelpAndVersion) {
+  EXPECT_TRUE(read({"--threads", "0", "--help"}).options.help);
+  EXPECT_TRUE(read({"-h"}).options.help);
+  EXPECT_TRUE(read({"--version"}).options.version);
+}
+
+struct WrongFlags {
+  Arguments arguments;
+  std::string_view error;
+};
+
+TEST(ServerOptions, SaysWhatIsWrongWithFlags) {
+  const WrongFlags cases[] = {
+      {{"--lisen", "a:1"}, R"("--lisen": there is no such flag (did you mean "--listen"?))"},
+      {{"--banana"}, R"("--banana": there is no such flag)"},
+      {{"6001"}, R"("6001": every argument belongs to a flag; see --help)"},
+      {{"--threads"}, "--threads: expected a value behind it"},
+      {{"--help=yes"}, "--help: takes no value"},
+      {{"--threads", "0"}, R"(--threads "0": expected a whole number from 1 to 64)"},
+      {{"--threads", "2x"}, R"(--threads "2x": expected a whole number from 1 to 64)"},
+      {{"--threads="}, R"(--threads "": expected a whole number from 1 to 64)"},
+      {{"--max-connections", "99999999999999999999"},
+       R"(--max-connections "99999999999999999999": expected a whole number from 0 to 100000000)"},
+      {{"--listen", "6001"},
+       R"(--listen "6001": expected HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:6001 or [::1]:6001)"},
+      {{"--app", "42:key"}, "--app: expected ID:KEY:SECRET"},
+      {{"--app", "4 2:key:s"}, "--app, the ID of ID:KEY:SECRET: expected 1 to 64 letters, digits, '-' and '_'"},
+      {{"--app", "42::s"}, "--app, the KEY of ID:KEY:SECRET: expected 1 to 64 letters, digits, '-' and '_'"},
+      {{"--app", "42:key:"}, "--app, the SECRET of ID:KEY:SECRET: expected 1 to 128 bytes"},
+      {{"--app", "1:a:s", "--app", "1:b:s"}, R"(--app: "1" is another application's id already)"},
+      {{"--app", "1:a:s", "--app", "2:a:s"}, R"(--app: "a" is another application's key already)"},
+      {{"--config", "none.json"}, "none.json: cannot be read: No such file or directory"},
+      {{"--config", "c.json", "--config", "c.json"}, "--config: expected once"},
+  };
+  for (const WrongFlags& c : cases) EXPECT_EQ(read(c.arguments, R"({})").error, c.error);
+}
+
+TEST(ServerOptions, RefusesWhatIsNoListener) {
+  for (const char* text : {"", ":", ":80", "a", "a:", "a:65536", "a:-1", "a:1x", "::1:80", "[]:80", "http://a:80"}) {
+    EXPECT_FALSE(read({"--listen", text})) << text;
+  }
+  for (const char* text : {"a:0", "127.0.0.1:65535", "[::1]:80", "example.org:80"}) {
+    EXPECT_TRUE(read({"--listen", text})) << text;
+  }
+}
+
+TEST(ServerOptions, RefusesWhatIsNoPrefix) {
+  for (const char* text : {"a", "/", "/a/", "/a b", "/a?b"}) EXPECT_FALSE(read({"--path-prefix", text})) << text;
+  for (const char* text : {"", "/a", "/a/b-c_d.e~f"}) EXPECT_TRUE(read({"--path-prefix", text})) << text;
+}
+
+struct WrongFile {
+  std::string_view file;
+  std::string_view error;
+};
+
+TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
+  const WrongFile cases[] = {
+      {"{\n  \"threads\": 1,\n  oops\n}", "c.json:3:3: this is not JSON: syntax error"},
+      {"", "c.json:1:1: this is not JSON: incomplete JSON"},
+      {"{}\n}", "c.json:2:1: this is not JSON: extra data"},
+      {"[]", "c.json: expected one JSON object"},
+      {"{}", "c.json: apps: expected at least one application"},
+      {R"({"apps": []})", "c.json: apps: expected at least one application"},
+      {R"({"threads": 1, "threads": 2})", R"(c.json:1:24: the key "threads" stands there twice)"},
+      {R"({"thread": 1})", R"(c.json: thread: there is no such key (did you mean "threads"?))"},
+      {R"({"threads": "2"})", "c.json: threads: expected a whole number from 1 to 64"},
+      {R"({"threads": 1.5})", "c.json: threads: expected a whole number from 1 to 64"},
+      {R"({"threads": -1})", "c.json: threads: expected a whole number from 1 to 64"},
+      {R"({"listen": "127.0.0.1:1"})", R"(c.json: listen: expected an array of strings, such as ["127.0.0.1:6001"])"},
+      {R"({"listen": ["127.0.0.1:1", 6001]})",
+       "c.json: listen[1]: expected HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:6001 or [::1]:6001"},
+      {R"({"path_prefix": "x"})",
+       "c.json: path_prefix: expected a path such as /realtime: at most 128 of A-Z a-z 0-9 - _ . ~ /, no / at its end"},
+      {R"({"pusher_js": 1})", "c.json: pusher_js: expected the name of a file"},
+      {R"({"apps": {}})", "c.json: apps: expected an array of objects"},
+      {R"({"apps": [1]})", R"(c.json: apps[0]: expected an object, such as {"id": "42", "key": "…", "secret": "…"})"},
+      {R"({"apps": [{"key": "k", "secret": "s"}]})",
+       "c.json: apps[0].id: expected 1 to 64 letters, digits, '-' and '_', or a number; it is missing"},
+      {R"({"apps": [{"id": -1, "key": "k", "secret": "s"}]})",
+       "c.json: apps[0].id: expected 1 to 64 letters, digits, '-' and '_', or a number"},
+      {R"({"apps": [{"id": 1, "key": 5, "secret": "s"}]})",
+       "c.json: apps[0].key: expected 1 to 64 letters, digits, '-' and '_'"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": 5}]})",
+       "c.json: apps[0].secret: expected a string of 1 to 128 bytes"},
+      {R"({"apps": [{"id": 1, "key": "k"}]})", "c.json: apps[0].secret: expected 1 to 128 bytes; it is missing"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s"}, {"id": "1", "key": "l", "secret": "s"}]})",
+       R"(c.json: apps[1].id: "1" is another application's id already)"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s"}, {"id": "2", "key": "k", "secret": "s"}]})",
+       R"(c.json: apps[1].key: "k" is another application's key already)"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "enabled": 1}]})",
+       "c.json: apps[0].enabled: expected true or false"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "max_conections": 1}]})",
+       R"(c.json: apps[0].max_conections: there is no such key (did you mean "max_connections"?))"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "activity_timeout": 0}]})",
+       "c.json: apps[0].activity_timeout: expected a whole number from 1 to 86400"},
+  };
+  for (const WrongFile& c : cases) EXPECT_EQ(read_file(std::string(c.file)).error, c.error) << c.file;
+}
+
+TEST(ServerOptions, SurvivesEveryTruncationOfAFile) {
+  const std::string whole = R"({"listen": ["a:1"], "apps": [{"id": 1, "key": "k", "secret": "sé\u00e9\n"}]})";
+  ASSERT_TRUE(read_file(whole)) << read_file(whole).error;
+  for (std::size_t size = 0; size < whole.size(); ++size) EXPECT_FALSE(read_file(whole.substr(0, size))) << size;
+}
+
+TEST(ServerOptions, HelpNamesEveryFlag) {
+  for (const char* flag :
+       {"--listen", "--app", "--config", "--threads", "--max-outbox-bytes", "--max-mailbox-bytes", "--max-connections",
+        "--drain-timeout", "--path-prefix", "--pusher-js", "--help", "--version"}) {
+    EXPECT_NE(help_text().find(flag), std::string_view::npos) << flag;
+  }
+}
+
+}  // namespace
