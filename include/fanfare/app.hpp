@@ -281,6 +281,7 @@ class App {
       for (const std::string& user_id : users_.departed(now)) announce(user_id, "offline");
     }
     channels_.expire(now);
+    tell();  // what was noted where nobody may be told
   }
 
   /// Counts a client in, unless there are `AppOptions::max_connections` already.
@@ -301,8 +302,14 @@ class App {
   /// Puts an event in line for `AppOptions::on_event`. May be called under a channel's lock, which gives it its order;
   /// `tell` follows when the lock is released. One that finds no room is dropped and counted.
   void note(AppEvent event) noexcept {
+    note(std::move(event), [](AppEvent& /*event*/) {});
+  }
+  /// The same with something that is read when the event gets its place in the line: `complete(AppEvent&)`.
+  template <std::invocable<AppEvent&> F>
+  void note(AppEvent event, F complete) noexcept {
     if (!tells()) return;
     const std::lock_guard lock(events_mutex_);
+    complete(event);
 #if FANFARE_EXCEPTIONS
     try {
       if (events_.size() < most_events) return events_.push_back(std::move(event));

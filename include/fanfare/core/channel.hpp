@@ -367,7 +367,7 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   /// Whether events may have to outlive the last subscriber.
-  [[nodiscard]] bool has_state() const noexcept { return state_ != nullptr; }
+  [[nodiscard]] bool has_state() const noexcept { return state_ != nullptr && state_->can_keep(); }
 
   /// Lets the state hold a reference to the channel, or drops that, as it keeps something or not. Without the lock, by
   /// somebody who holds a reference.

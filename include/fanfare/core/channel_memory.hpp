@@ -30,6 +30,7 @@ class ChannelMemory final : public ChannelState {
     missed_ = false;
     cached_until_ = Clock::now() + cache_ttl_;
   }
+  [[nodiscard]] bool can_keep() const noexcept override { return caches_; }
   [[nodiscard]] bool keeps() const noexcept override { return static_cast<bool>(cached_); }
   void expire(Clock::time_point now) noexcept override {
     if (now >= cached_until_) cached_ = {};

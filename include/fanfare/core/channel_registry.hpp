@@ -616,7 +616,7 @@ class ChannelRegistry {
     if (guard.error() != errc::ok) return {.error = guard.error()};
     ChannelType* const found = core_->find(channel.name);
     if (found == nullptr) return {};
-    FANFARE_ASSERT(!found->has_state(), "a reserved event in an ordered channel is a step");
+    FANFARE_ASSERT(!found->ordered(), "a reserved event in an ordered channel is a step");
     guard.enter(found);
     return found->deliver(guard, event, data.text(), &options);
   }

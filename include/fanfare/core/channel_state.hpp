@@ -27,6 +27,9 @@ class ChannelState {
   /// Whether there is something that is to survive the last subscriber.
   [[nodiscard]] virtual bool keeps() const noexcept = 0;
 
+  /// Whether `keeps` can ever be true. Never changes; asked without the lock.
+  [[nodiscard]] virtual bool can_keep() const noexcept { return true; }
+
   /// Forgets what is too old.
   virtual void expire(std::chrono::steady_clock::time_point now) noexcept = 0;
 };

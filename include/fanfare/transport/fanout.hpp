@@ -416,6 +416,10 @@ class Fanout {
   [[nodiscard]] std::size_t channels() const noexcept { return by_name_.size(); }
 
  private:
+  /// Of more subscribers than this the number is told less often.
+  static constexpr std::size_t many = 100;
+  static constexpr std::chrono::seconds count_rest{5};
+
   struct LoopChannel {
     Subscription subscription;
     App* app = nullptr;
@@ -430,7 +434,9 @@ class Fanout {
     bool commands = false;   // its events are for the loop, not for the connections
     bool counts = false;     // its subscribers are told how many they are
     bool has_members = false;
-    std::chrono::steady_clock::time_point counted_at{};  // when that was last sent
+    bool noting = false;                                 // the host has still to be told how many they are
+    std::chrono::steady_clock::time_point counted_at{};  // when the subscribers were last told
+    std::chrono::steady_clock::time_point noted_at{};    // when the host was last told
 
     [[nodiscard]] bool empty() const noexcept { return size() == 0 && wishes == 0; }
     [[nodiscard]] std::size_t size() const noexcept { return members.size() - holes; }
@@ -660,31 +666,40 @@ class Fanout {
         app.channels().trigger(ReservedChannel{channel.subscription.channel()}, "pusher_internal:subscription_count",
                                data);
       }
-      app.note({.kind = AppEvent::Kind::subscription_count,
-                .channel = std::string(channel.subscription.channel()),
-                .count = count});
+      const auto now = std::chrono::steady_clock::now();
+      // Later ones are noted where the subscribers are told.
+      channel.noting = count > many && now - channel.noted_at < count_rest;
+      if (!channel.noting) note_count(channel, now);
     } catch (...) {  // no memory, or a callback of the host threw: the next change tells
     }
     app.tell();
   }
 
+  /// Of several loops that note the same channel's number, the last one notes the last number.
+  void note_count(LoopChannel& channel, std::chrono::steady_clock::time_point now) {
+    channel.noted_at = now;
+    channel.noting = false;
+    channel.app->note(
+        {.kind = AppEvent::Kind::subscription_count, .channel = std::string(channel.subscription.channel())},
+        [&](AppEvent& event) { event.count = channel.subscription.subscribers(); });
+  }
+
   /// Puts the numbers of subscribers into the logs: of large channels not more often than every five seconds.
   void log_counts() noexcept {
     if (recount_.empty()) return;
-    constexpr std::size_t large = 100;
-    constexpr std::chrono::seconds rest{5};
     const auto now = std::chrono::steady_clock::now();
     std::size_t kept = 0;
     for (const std::uint32_t number : recount_) {
       LoopChannel& channel = *channels_[number];
       if (channel.size() != 0) {
         const std::size_t count = channel.subscription.subscribers();
-        if (count > large && now - channel.counted_at < rest) {
+        if (count > many && now - channel.counted_at < count_rest) {
           recount_[kept++] = number;
           continue;
         }
         channel.counted_at = now;
         try {
+          if (channel.noting) note_count(channel, now);
           std::string frame;
           websocket::append_frame(
               frame, websocket::Opcode::text,
