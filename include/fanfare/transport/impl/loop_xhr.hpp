@@ -35,7 +35,7 @@ inline void Loop::xhr_request(Connection& connection, const http::Request& reque
   Connection& session = is_new ? xhr_open(std::move(name)) : *known->second;
   xhr_carry(connection, session, to, address.kind == xhr::Kind::streaming);
   if (is_new) {
-    open_session(session, address.key, request, false, true);
+    open_session(session, address.key, request, connection.tls != nullptr, true);
   } else {
     session.websocket()->session.heard(now_);
     fanout_.writable(session);
@@ -54,8 +54,10 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
   }
   send_replies(session);
   Connection* const receiver = session.xhr->receiver;
-  if (sent.texts.empty() && receiver != nullptr && session.xhr->streaming && receiver->backlog == nullptr) {
-    xhr_send_lines(session, *receiver, std::string(xhr::activity_line), false);
+  if (sent.texts.empty() && receiver != nullptr && receiver->backlog == nullptr && !sealed_waits(*receiver)) {
+    std::string lines = std::exchange(session.xhr->before, {});
+    lines += xhr::activity_line;
+    xhr_send_lines(session, *receiver, std::move(lines), false);
   }
   answer(connection, xhr::sent_response(), to);
 }
