@@ -367,7 +367,7 @@ class RegistryCore final : public MessageSource {
   /// No trigger runs any more, so no state begins to keep something.
   void drop_states() noexcept {
     if (states_ == nullptr) return;
-    const auto guard = domain.pin(ReadFor::query);
+    const auto guard = domain.pin();
     for_each([&](ChannelType& channel) {
       if (!channel.has_state() || !try_add_reference(channel)) return;
       channel.settle_state();
