@@ -70,12 +70,21 @@ int main(int count, char** values) {
   const ReadOptions read = read_options(arguments, read_file);
   if (!read) return complain(read.error, wrong_use);
   const Options& options = read.options;
+  sigset_t signals = stop_signals;
+  if (!options.listen_tls.empty()) {  // otherwise it ends the program, as when a terminal is closed
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
   if (options.help) return std::fputs(help_text().data(), stdout) < 0 ? could_not_run : 0;
   if (options.version) return std::printf("fanfare-server %s\n", fanfare::version_string) < 0 ? could_not_run : 0;
 
   std::unique_ptr<Demo> demo;
   fanfare::ServerOptions server_options;
   server_options.listen = options.listen;
+  server_options.listen_tls = options.listen_tls;
+  server_options.tls_certificate = options.tls_cert;
+  server_options.tls_key = options.tls_key;
+  server_options.webhook_ca_file = options.webhook_ca_file;
   server_options.threads = options.threads;
   server_options.max_outbox_bytes = options.max_outbox_bytes;
   server_options.max_mailbox_bytes = options.max_mailbox_bytes;
@@ -91,8 +100,8 @@ int main(int count, char** values) {
   }
 
   fanfare::Server server(std::move(server_options));
-  for (const fanfare::AppOptions& app_options : options.apps) {
-    fanfare::App& app = server.add_app(app_options);
+  for (const OptionsApp& named_app : options.apps) {
+    fanfare::App& app = server.add_app(named_app.app, named_app.webhooks);
     if (!options.development) continue;
     const bool named = !options.pusher_js.empty();
     FileText pusher_js = read_file(named ? options.pusher_js : FANFARE_EXAMPLE_PUSHER_JS);
@@ -104,18 +113,29 @@ int main(int count, char** values) {
     return complain(started.text(), exit_code(started.error()));
   }
 
-  const std::vector<std::string>& endpoints = server.endpoints();
-  for (const std::string& endpoint : endpoints) std::printf("listening on http://%s\n", endpoint.c_str());
+  for (const std::string& endpoint : server.endpoints()) std::printf("listening on http://%s\n", endpoint.c_str());
+  for (const std::string& endpoint : server.tls_endpoints()) {
+    std::printf("listening on https://%s\n", endpoint.c_str());
+  }
   if (options.development) {
-    const fanfare::AppOptions& app = options.apps.front();
+    const fanfare::AppOptions& app = options.apps.front().app;
     std::printf("application for development, known to everybody: id %s, key %s, secret %s\n", app.id.c_str(),
                 app.key.c_str(), app.secret.c_str());
-    std::printf("demo: open http://%s/ in two tabs\n", endpoints.front().c_str());
+    const bool tls = server.endpoints().empty() || app.tls_only;
+    std::printf("demo: open %s://%s/ in two tabs\n", tls ? "https" : "http",
+                (tls ? server.tls_endpoints() : server.endpoints()).front().c_str());
   }
   std::fflush(stdout);
 
   int signal = 0;
-  sigwait(&stop_signals, &signal);
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
+    if (const fanfare::ServerResult reloaded = server.reload_certificate(); !reloaded) {
+      complain(reloaded.text(), 0);
+      continue;
+    }
+    std::puts("reloaded the certificate");
+    std::fflush(stdout);
+  }
   // From here on they end the program, as usual.
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
   server.stop();

@@ -3,11 +3,16 @@
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <system_error>
@@ -59,19 +64,28 @@ constexpr Number<Options> server_numbers[] = {
     {"drain_timeout", 0, 3600, [](Options& o, std::uint64_t n) { o.drain_timeout = static_cast<unsigned>(n); }},
 };
 
-constexpr Number<fanfare::AppOptions> app_numbers[] = {
-    {"max_connections", 0, 100'000'000, [](fanfare::AppOptions& a, std::uint64_t n) { a.max_connections = n; }},
+constexpr Number<OptionsApp> app_numbers[] = {
+    {"max_connections", 0, 100'000'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_connections = n; }},
     {"max_channels_per_connection", 1, 1'000'000,
-     [](fanfare::AppOptions& a, std::uint64_t n) { a.max_channels_per_connection = n; }},
+     [](OptionsApp& a, std::uint64_t n) { a.app.max_channels_per_connection = n; }},
+    {"max_presence_members", 1, 100'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_presence_members = n; }},
+    {"max_user_bytes", 1, 64 * kib, [](OptionsApp& a, std::uint64_t n) { a.app.max_user_bytes = n; }},
+    {"max_user_id_bytes", 1, kib, [](OptionsApp& a, std::uint64_t n) { a.app.max_user_id_bytes = n; }},
+    {"max_watchlist", 1, 10'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_watchlist = n; }},
+    {"client_events_per_second", 1, 1'000'000,
+     [](OptionsApp& a, std::uint64_t n) { a.app.client_events_per_second = static_cast<unsigned>(n); }},
+    {"cache_ttl", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.cache_ttl = std::chrono::seconds(n); }},
     {"activity_timeout", 1, day,
-     [](fanfare::AppOptions& a, std::uint64_t n) { a.activity_timeout = std::chrono::seconds(n); }},
-    {"pong_timeout", 1, day, [](fanfare::AppOptions& a, std::uint64_t n) { a.pong_timeout = std::chrono::seconds(n); }},
-    {"max_event_bytes", 1, 64 * mib, [](fanfare::AppOptions& a, std::uint64_t n) { a.limits.data = n; }},
-    {"max_event_name_bytes", 1, 64 * kib, [](fanfare::AppOptions& a, std::uint64_t n) { a.limits.event_name = n; }},
-    {"max_channel_name_bytes", 1, 64 * kib, [](fanfare::AppOptions& a, std::uint64_t n) { a.limits.channel_name = n; }},
-    {"max_channels", 1, 100'000'000, [](fanfare::AppOptions& a, std::uint64_t n) { a.limits.channels = n; }},
+     [](OptionsApp& a, std::uint64_t n) { a.app.activity_timeout = std::chrono::seconds(n); }},
+    {"pong_timeout", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.pong_timeout = std::chrono::seconds(n); }},
+    {"authorized_timeout", 0, day,
+     [](OptionsApp& a, std::uint64_t n) { a.app.authorized_timeout = std::chrono::seconds(n); }},
+    {"max_event_bytes", 1, 64 * mib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.data = n; }},
+    {"max_event_name_bytes", 1, 64 * kib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.event_name = n; }},
+    {"max_channel_name_bytes", 1, 64 * kib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.channel_name = n; }},
+    {"max_channels", 1, 100'000'000, [](OptionsApp& a, std::uint64_t n) { a.app.limits.channels = n; }},
     {"max_channels_per_trigger", 1, 10'000,
-     [](fanfare::AppOptions& a, std::uint64_t n) { a.limits.channels_per_trigger = n; }},
+     [](OptionsApp& a, std::uint64_t n) { a.app.limits.channels_per_trigger = n; }},
 };
 
 template <class Target>
@@ -90,6 +104,89 @@ std::optional<std::uint64_t> to_number(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return number;
+}
+
+// -- switches of an application: each a key, some a flag too ---------------------------------------------------------
+
+struct Switch {
+  std::string_view key;
+  bool has_flag;
+  bool& (*of)(OptionsApp&);
+};
+
+constexpr Switch app_switches[] = {
+    {"enabled", false, [](OptionsApp& a) -> bool& { return a.app.enabled; }},
+    {"tls_only", true, [](OptionsApp& a) -> bool& { return a.app.tls_only; }},
+    {"client_events", true, [](OptionsApp& a) -> bool& { return a.app.client_events; }},
+    {"subscription_count", true, [](OptionsApp& a) -> bool& { return a.app.subscription_count; }},
+    {"user_authentication", true, [](OptionsApp& a) -> bool& { return a.app.user_authentication; }},
+    {"watchlist", true, [](OptionsApp& a) -> bool& { return a.app.watchlist; }},
+    {"preserve_user_id_type", false, [](OptionsApp& a) -> bool& { return a.app.preserve_user_id_type; }},
+    {"hosted_subscription_errors", false, [](OptionsApp& a) -> bool& { return a.app.hosted_subscription_errors; }},
+    {"allow_private_webhooks", true, [](OptionsApp& a) -> bool& { return a.webhooks.allow_private_targets; }},
+    {"batch_webhooks", false, [](OptionsApp& a) -> bool& { return a.webhooks.batch; }},
+};
+
+// -- files that the server needs: each a flag and a key --------------------------------------------------------------
+
+struct FileName {
+  std::string_view key;
+  std::string& (*of)(Options&);
+};
+
+constexpr FileName file_names[] = {
+    {"tls_cert", [](Options& o) -> std::string& { return o.tls_cert; }},
+    {"tls_key", [](Options& o) -> std::string& { return o.tls_key; }},
+    {"webhook_ca_file", [](Options& o) -> std::string& { return o.webhook_ca_file; }},
+    {"pusher_js", [](Options& o) -> std::string& { return o.pusher_js; }},
+};
+
+constexpr auto file_expected = "expected the name of a file"sv;
+
+std::string flag_name(std::string_view key) {
+  std::string name = "--" + std::string(key);
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+// -- webhooks --------------------------------------------------------------------------------------------------------
+
+struct EventName {
+  std::string_view name;
+  fanfare::AppEvent::Kind kind;
+};
+
+constexpr EventName webhook_events[] = {
+    {"channel_occupied", fanfare::AppEvent::Kind::channel_occupied},
+    {"channel_vacated", fanfare::AppEvent::Kind::channel_vacated},
+    {"member_added", fanfare::AppEvent::Kind::member_added},
+    {"member_removed", fanfare::AppEvent::Kind::member_removed},
+    {"client_event", fanfare::AppEvent::Kind::client_event},
+    {"cache_miss", fanfare::AppEvent::Kind::cache_miss},
+    {"subscription_count", fanfare::AppEvent::Kind::subscription_count},
+};
+
+constexpr std::size_t most_webhooks = 16;
+constexpr auto url_expected = "expected an http:// or https:// URL without user, password and fragment"sv;
+constexpr auto events_expected =
+    "expected names of channel_occupied, channel_vacated, member_added, member_removed, client_event, cache_miss and "
+    "subscription_count"sv;
+
+bool add_webhook_event(std::vector<fanfare::AppEvent::Kind>& events, std::string_view name) {
+  const auto* const found = std::find_if(std::begin(webhook_events), std::end(webhook_events),
+                                         [&](const EventName& e) { return e.name == name; });
+  if (found == std::end(webhook_events)) return false;
+  if (std::find(events.begin(), events.end(), found->kind) == events.end()) events.push_back(found->kind);
+  return true;
+}
+
+Problem add_webhook(OptionsApp& app, fanfare::pusher::WebhookTarget target, std::string_view where) {
+  if (!fanfare::pusher::WebhookUrl::parse(target.url)) return problem(where, url_expected);
+  if (app.webhooks.targets.size() == most_webhooks) {
+    return problem(where, "expected at most " + std::to_string(most_webhooks) + " for one application");
+  }
+  app.webhooks.targets.push_back(std::move(target));
+  return {};
 }
 
 // -- words -----------------------------------------------------------------------------------------------------------
@@ -146,6 +243,40 @@ bool is_listen(std::string_view text) {
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   const bool plain = !host.empty() && host.find_first_of(":[]/ ") == std::string_view::npos;
   return port && *port <= 65535 && (bracketed || plain);
+}
+
+/// A host, perhaps with `*.` in front; `*` by itself.
+bool is_origin(std::string_view text) {
+  if (text == "*") return true;
+  if (text.substr(0, 2) == "*.") text.remove_prefix(2);
+  // An IPv6 address stands in brackets, as in the header.
+  return !text.empty() && text.size() <= 255 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           "-_.[:]"sv.find(c) != std::string_view::npos;
+  }) && (text.front() == '[' ? text.back() == ']' : text.find_first_of("[:]") == std::string_view::npos);
+}
+
+/// Keys are unique over all applications, ids too.
+Problem is_new(const std::vector<OptionsApp>& apps, const OptionsApp& app, std::string_view where_id,
+               std::string_view where_key) {
+  const auto has_key = [](const fanfare::AppOptions& a, std::string_view key) {
+    return a.key == key || std::any_of(a.more_keys.begin(), a.more_keys.end(),
+                                       [&](const fanfare::AppKey& more) { return more.key == key; });
+  };
+  for (const OptionsApp& other : apps) {
+    if (other.app.id == app.app.id) {
+      return problem(where_id, quoted(app.app.id) + " is another application's id already");
+    }
+    if (has_key(other.app, app.app.key)) {
+      return problem(where_key, quoted(app.app.key) + " is another application's key already");
+    }
+    for (const fanfare::AppKey& more : app.app.more_keys) {
+      if (has_key(other.app, more.key)) {
+        return problem(where_key, quoted(more.key) + " is another application's key already");
+      }
+    }
+  }
+  return {};
 }
 
 bool is_prefix(std::string_view text) {
@@ -268,27 +399,32 @@ class File {
   }
 
   Problem read_server(const json::object& object) {
-    std::vector<std::string> known{"listen", "apps", "path_prefix", "pusher_js"};
+    std::vector<std::string> known{"listen", "listen_tls", "apps", "path_prefix"};
     for (const auto& n : server_numbers) known.emplace_back(n.key);
+    for (const auto& f : file_names) known.emplace_back(f.key);
     for (const auto& member : object) {
       const std::string key(member.key().data(), member.key().size());
       const auto* const found = std::find_if(std::begin(server_numbers), std::end(server_numbers),
                                              [&](const auto& n) { return n.key == key; });
+      const auto* const file =
+          std::find_if(std::begin(file_names), std::end(file_names), [&](const FileName& f) { return f.key == key; });
       Problem p;
       if (found != std::end(server_numbers)) {
         p = set_number(*found, options_, number(member.value()), path_ + ": " + key);
+      } else if (file != std::end(file_names)) {
+        const auto text = string(member.value());
+        if (!text || text->empty()) return wrong(key, file_expected);
+        file->of(options_) = *text;
       } else if (key == "listen") {
-        p = read_listen(member.value());
+        p = read_listen(member.value(), key, options_.listen);
+      } else if (key == "listen_tls") {
+        p = read_listen(member.value(), key, options_.listen_tls);
       } else if (key == "apps") {
         p = read_apps(member.value());
       } else if (key == "path_prefix") {
         const auto text = string(member.value());
         if (!text || !is_prefix(*text)) return wrong(key, prefix_expected);
         options_.path_prefix = *text;
-      } else if (key == "pusher_js") {
-        const auto text = string(member.value());
-        if (!text || text->empty()) return wrong(key, "expected the name of a file");
-        options_.pusher_js = *text;
       } else {
         p = unknown("", key, known);
       }
@@ -297,13 +433,12 @@ class File {
     return {};
   }
 
-  Problem read_listen(const json::value& value) {
-    if (!value.is_array()) return wrong("listen", "expected an array of strings, such as [\"127.0.0.1:6001\"]");
+  Problem read_listen(const json::value& value, const std::string& key, std::vector<std::string>& listen) const {
+    if (!value.is_array()) return wrong(key, "expected an array of strings, such as [\"127.0.0.1:6001\"]");
     for (const json::value& element : value.get_array()) {
       const auto text = string(element);
-      const std::string where = "listen[" + std::to_string(options_.listen.size()) + "]";
-      if (!text || !is_listen(*text)) return wrong(where, listen_expected);
-      options_.listen.push_back(*text);
+      if (!text || !is_listen(*text)) return wrong(key + "[" + std::to_string(listen.size()) + "]", listen_expected);
+      listen.push_back(*text);
     }
     return {};
   }
@@ -320,45 +455,149 @@ class File {
   Problem read_app(const json::value& value, const std::string& where) {
     if (!value.is_object())
       return wrong(where, R"(expected an object, such as {"id": "42", "key": "…", "secret": "…"})");
-    std::vector<std::string> known{"id", "key", "secret", "enabled"};
+    std::vector<std::string> known{"id", "key", "secret", "more_keys", "allowed_origins", "webhooks"};
     for (const auto& n : app_numbers) known.emplace_back(n.key);
-    fanfare::AppOptions app;
+    for (const auto& w : app_switches) known.emplace_back(w.key);
+    OptionsApp app;
     for (const auto& member : value.get_object()) {
       const std::string key(member.key().data(), member.key().size());
       const std::string inner = where + "." + key;
       const auto* const found =
           std::find_if(std::begin(app_numbers), std::end(app_numbers), [&](const auto& n) { return n.key == key; });
+      const auto* const turned =
+          std::find_if(std::begin(app_switches), std::end(app_switches), [&](const Switch& w) { return w.key == key; });
       Problem p;
       if (found != std::end(app_numbers)) {
         p = set_number(*found, app, number(member.value()), path_ + ": " + inner);
+      } else if (turned != std::end(app_switches)) {
+        if (!member.value().is_bool()) return wrong(inner, "expected true or false");
+        turned->of(app) = member.value().get_bool();
       } else if (key == "id") {
         const auto id_number = number(member.value());
-        app.id = id_number ? std::to_string(*id_number) : string(member.value()).value_or("");
-        if (!is_name(app.id)) return wrong(inner, std::string(name_expected) + ", or a number");
+        app.app.id = id_number ? std::to_string(*id_number) : string(member.value()).value_or("");
+        if (!is_name(app.app.id)) return wrong(inner, std::string(name_expected) + ", or a number");
       } else if (key == "key") {
-        app.key = string(member.value()).value_or("");
-        if (!is_name(app.key)) return wrong(inner, name_expected);
+        p = read_key(member.value(), inner, app.app.key);
       } else if (key == "secret") {
-        app.secret = string(member.value()).value_or("");
-        if (app.secret.empty() || app.secret.size() > 128) {
-          return wrong(inner, std::string("expected a string of ") + std::string(secret_expected.substr(9)));
-        }
-      } else if (key == "enabled") {
-        if (!member.value().is_bool()) return wrong(inner, "expected true or false");
-        app.enabled = member.value().get_bool();
+        p = read_secret(member.value(), inner, app.app.secret);
+      } else if (key == "more_keys") {
+        p = read_more_keys(member.value(), inner, app.app.more_keys);
+      } else if (key == "allowed_origins") {
+        p = read_origins(member.value(), inner, app.app.allowed_origins);
+      } else if (key == "webhooks") {
+        p = read_webhooks(member.value(), inner, app);
       } else {
         p = unknown(where + ".", key, known);
       }
       if (!p.empty()) return p;
     }
-    if (app.id.empty()) return wrong(where + ".id", std::string(name_expected) + ", or a number; it is missing");
-    if (app.key.empty()) return wrong(where + ".key", std::string(name_expected) + "; it is missing");
-    if (app.secret.empty()) return wrong(where + ".secret", std::string(secret_expected) + "; it is missing");
-    for (const fanfare::AppOptions& other : options_.apps) {
-      if (other.id == app.id) return wrong(where + ".id", quoted(app.id) + " is another application's id already");
-      if (other.key == app.key) return wrong(where + ".key", quoted(app.key) + " is another application's key already");
+    if (app.app.id.empty()) return wrong(where + ".id", std::string(name_expected) + ", or a number; it is missing");
+    if (app.app.key.empty()) return wrong(where + ".key", std::string(name_expected) + "; it is missing");
+    if (app.app.secret.empty()) return wrong(where + ".secret", std::string(secret_expected) + "; it is missing");
+    for (std::size_t i = 0; i < app.app.more_keys.size(); ++i) {
+      const std::string& key = app.app.more_keys[i].key;
+      const auto before = app.app.more_keys.begin() + static_cast<std::ptrdiff_t>(i);
+      if (key == app.app.key || std::any_of(app.app.more_keys.begin(), before,
+                                            [&](const fanfare::AppKey& other) { return other.key == key; })) {
+        return wrong(where + ".more_keys[" + std::to_string(i) + "].key",
+                     quoted(key) + " is a key of this application already");
+      }
     }
+    if (Problem p = is_new(options_.apps, app, path_ + ": " + where + ".id", path_ + ": " + where + ".key"); !p.empty())
+      return p;
     options_.apps.push_back(std::move(app));
+    return {};
+  }
+
+  Problem read_key(const json::value& value, const std::string& where, std::string& key) const {
+    key = string(value).value_or("");
+    return is_name(key) ? Problem{} : wrong(where, name_expected);
+  }
+
+  Problem read_secret(const json::value& value, const std::string& where, std::string& secret) const {
+    secret = string(value).value_or("");
+    if (!secret.empty() && secret.size() <= 128) return {};
+    return wrong(where, std::string("expected a string of ") + std::string(secret_expected.substr(9)));
+  }
+
+  Problem read_more_keys(const json::value& value, const std::string& where, std::vector<fanfare::AppKey>& keys) const {
+    constexpr auto expected = R"(expected an array of objects, such as [{"key": "…", "secret": "…"}])"sv;
+    constexpr std::size_t most = 16;
+    if (!value.is_array()) return wrong(where, expected);
+    if (value.get_array().size() > most) return wrong(where, "expected at most " + std::to_string(most));
+    for (const json::value& element : value.get_array()) {
+      const std::string inner = where + "[" + std::to_string(keys.size()) + "]";
+      if (!element.is_object()) return wrong(where, expected);
+      fanfare::AppKey key;
+      for (const auto& member : element.get_object()) {
+        const std::string name(member.key().data(), member.key().size());
+        Problem p;
+        if (name == "key") {
+          p = read_key(member.value(), inner + ".key", key.key);
+        } else if (name == "secret") {
+          p = read_secret(member.value(), inner + ".secret", key.secret);
+        } else {
+          p = unknown(inner + ".", name, {"key", "secret"});
+        }
+        if (!p.empty()) return p;
+      }
+      if (key.key.empty()) return wrong(inner + ".key", std::string(name_expected) + "; it is missing");
+      if (key.secret.empty()) return wrong(inner + ".secret", std::string(secret_expected) + "; it is missing");
+      keys.push_back(std::move(key));
+    }
+    return {};
+  }
+
+  Problem read_origins(const json::value& value, const std::string& where, std::vector<std::string>& origins) const {
+    if (!value.is_array()) return wrong(where, R"(expected an array of strings, such as ["example.org"])");
+    for (const json::value& element : value.get_array()) {
+      const auto text = string(element);
+      if (!text || !is_origin(*text)) {
+        return wrong(where + "[" + std::to_string(origins.size()) + "]",
+                     R"(expected a host such as "example.org", "*.example.org" or "*", without scheme and port)");
+      }
+      origins.push_back(*text);
+    }
+    return {};
+  }
+
+  Problem read_webhooks(const json::value& value, const std::string& where, OptionsApp& app) const {
+    constexpr auto expected =
+        R"(expected an array of URLs or objects, such as [{"url": "https://…", "events": ["member_added"]}])"sv;
+    if (!value.is_array()) return wrong(where, expected);
+    for (const json::value& element : value.get_array()) {
+      const std::string inner = where + "[" + std::to_string(app.webhooks.targets.size()) + "]";
+      fanfare::pusher::WebhookTarget target;
+      if (element.is_object()) {
+        for (const auto& member : element.get_object()) {
+          const std::string key(member.key().data(), member.key().size());
+          Problem p;
+          if (key == "url") {
+            target.url = string(member.value()).value_or("");
+          } else if (key == "events") {
+            p = read_webhook_events(member.value(), inner + ".events", target.events);
+          } else {
+            p = unknown(inner + ".", key, {"url", "events"});
+          }
+          if (!p.empty()) return p;
+        }
+      } else if (const auto text = string(element)) {
+        target.url = *text;
+      } else {
+        return wrong(where, expected);
+      }
+      if (Problem p = add_webhook(app, std::move(target), path_ + ": " + inner); !p.empty()) return p;
+    }
+    return {};
+  }
+
+  Problem read_webhook_events(const json::value& value, const std::string& where,
+                              std::vector<fanfare::AppEvent::Kind>& events) const {
+    if (!value.is_array() || value.get_array().empty()) return wrong(where, events_expected);
+    for (const json::value& element : value.get_array()) {
+      const auto name = string(element);
+      if (!name || !add_webhook_event(events, *name)) return wrong(where, events_expected);
+    }
     return {};
   }
 
@@ -373,19 +612,16 @@ Problem add_app(Options& options, std::string_view text) {
   const std::size_t second = first == std::string_view::npos ? first : text.find(':', first + 1);
   // The argument is not repeated: it may hold a secret.
   if (second == std::string_view::npos) return problem("--app", "expected ID:KEY:SECRET");
-  fanfare::AppOptions app;
-  app.id = text.substr(0, first);
-  app.key = text.substr(first + 1, second - first - 1);
-  app.secret = text.substr(second + 1);
-  if (!is_name(app.id)) return problem("--app, the ID of ID:KEY:SECRET", name_expected);
-  if (!is_name(app.key)) return problem("--app, the KEY of ID:KEY:SECRET", name_expected);
-  if (app.secret.empty() || app.secret.size() > 128) {
+  OptionsApp app;
+  app.app.id = text.substr(0, first);
+  app.app.key = text.substr(first + 1, second - first - 1);
+  app.app.secret = text.substr(second + 1);
+  if (!is_name(app.app.id)) return problem("--app, the ID of ID:KEY:SECRET", name_expected);
+  if (!is_name(app.app.key)) return problem("--app, the KEY of ID:KEY:SECRET", name_expected);
+  if (app.app.secret.empty() || app.app.secret.size() > 128) {
     return problem("--app, the SECRET of ID:KEY:SECRET", secret_expected);
   }
-  for (const fanfare::AppOptions& other : options.apps) {
-    if (other.id == app.id) return problem("--app", quoted(app.id) + " is another application's id already");
-    if (other.key == app.key) return problem("--app", quoted(app.key) + " is another application's key already");
-  }
+  if (Problem p = is_new(options.apps, app, "--app", "--app"); !p.empty()) return p;
   options.apps.push_back(std::move(app));
   return {};
 }
@@ -396,9 +632,10 @@ struct Flag {
 };
 
 Problem apply(Options& options, const Flag& flag) {
-  if (flag.name == "--listen") {
-    if (!is_listen(flag.value)) return problem("--listen " + quoted(flag.value), listen_expected);
-    options.listen.push_back(flag.value);
+  for (std::vector<std::string>* const listen : {&options.listen, &options.listen_tls}) {
+    if (flag.name != (listen == &options.listen ? "--listen" : "--listen-tls")) continue;
+    if (!is_listen(flag.value)) return problem(flag.name + " " + quoted(flag.value), listen_expected);
+    listen->push_back(flag.value);
     return {};
   }
   if (flag.name == "--app") return add_app(options, flag.value);
@@ -407,19 +644,95 @@ Problem apply(Options& options, const Flag& flag) {
     options.path_prefix = flag.value;
     return {};
   }
-  if (flag.name == "--pusher-js") {
-    if (flag.value.empty()) return problem(flag.name, "expected the name of a file");
-    options.pusher_js = flag.value;
+  for (const FileName& file : file_names) {
+    if (flag_name(file.key) != flag.name) continue;
+    if (flag.value.empty()) return problem(flag.name, file_expected);
+    file.of(options) = flag.value;
     return {};
   }
-  std::string key = flag.name.substr(2);
-  std::replace(key.begin(), key.end(), '-', '_');
   for (const auto& number : server_numbers) {
-    if (number.key == key) {
+    if (flag_name(number.key) == flag.name) {
       return set_number(number, options, to_number(flag.value), flag.name + " " + quoted(flag.value));
     }
   }
-  return {};  // --config, which comes first
+  return {};  // --config, which comes first, and those of applications, which come last
+}
+
+constexpr auto authorized_timeout = "--authorized-timeout"sv;
+
+bool is_app_flag(std::string_view name) {
+  return name == "--webhook" || name == "--webhook-events" || name == authorized_timeout ||
+         std::any_of(std::begin(app_switches), std::end(app_switches),
+                     [&](const Switch& w) { return w.has_flag && flag_name(w.key) == name; });
+}
+
+/// Applies the flags that are for one application.
+Problem apply_to_app(OptionsApp& app, std::span<const Flag> flags) {
+  std::vector<fanfare::AppEvent::Kind> events;
+  for (const Flag& flag : flags) {
+    const std::string where = flag.name + " " + quoted(flag.value);
+    for (const Switch& w : app_switches) {
+      if (w.has_flag && flag_name(w.key) == flag.name) w.of(app) = true;
+    }
+    if (flag.name == authorized_timeout) {
+      const auto* const number = std::find_if(std::begin(app_numbers), std::end(app_numbers),
+                                              [](const auto& n) { return n.key == "authorized_timeout"; });
+      if (Problem p = set_number(*number, app, to_number(flag.value), where); !p.empty()) return p;
+    } else if (flag.name == "--webhook") {
+      // A URL may hold a secret, so it is not repeated.
+      if (Problem p = add_webhook(app, {flag.value, {}}, flag.name); !p.empty()) return p;
+    } else if (flag.name == "--webhook-events") {
+      events.clear();
+      std::string_view rest = flag.value;
+      for (bool more = true; more;) {
+        const std::size_t comma = rest.find(',');
+        more = comma != std::string_view::npos;
+        if (!add_webhook_event(events, rest.substr(0, comma))) {
+          return problem(where, std::string(events_expected) + ", with commas between them");
+        }
+        if (more) rest.remove_prefix(comma + 1);
+      }
+    }
+  }
+  if (!events.empty() && app.webhooks.targets.empty()) {
+    return problem("--webhook-events", "expected --webhook too: there is nobody to tell");
+  }
+  for (fanfare::pusher::WebhookTarget& target : app.webhooks.targets) target.events = events;
+  return {};
+}
+
+/// Whether a URL names a private address as such. Names show theirs only when a webhook is sent.
+bool is_private(const std::string& host) {
+  std::array<unsigned char, 4> v4{};
+  std::array<unsigned char, 16> v6{};
+  if (inet_pton(AF_INET, host.c_str(), v4.data()) == 1) return !fanfare::pusher::is_public(v4);
+  if (inet_pton(AF_INET6, host.c_str(), v6.data()) == 1) return !fanfare::pusher::is_public(v6);
+  return host == "localhost";
+}
+
+/// What no single option shows.
+Problem check(const Options& options) {
+  if (!options.listen_tls.empty() && (options.tls_cert.empty() || options.tls_key.empty())) {
+    return problem("--listen-tls", "expected a certificate and its key too: --tls-cert FILE --tls-key FILE");
+  }
+  if (options.listen_tls.empty() && !(options.tls_cert.empty() && options.tls_key.empty())) {
+    return problem("--tls-cert, --tls-key", "expected --listen-tls HOST:PORT too: nobody would see them");
+  }
+  for (const OptionsApp& app : options.apps) {
+    if (app.app.tls_only && options.listen_tls.empty()) {
+      return problem("application " + quoted(app.app.id),
+                     "tls_only lets nobody in where nothing listens for TLS: expected --listen-tls HOST:PORT");
+    }
+    if (app.webhooks.allow_private_targets) continue;
+    for (const fanfare::pusher::WebhookTarget& target : app.webhooks.targets) {
+      const auto url = fanfare::pusher::WebhookUrl::parse(target.url);
+      if (url && is_private(url->host)) {
+        return problem("application " + quoted(app.app.id), "a webhook goes to the private address " + url->host +
+                                                                ", which --allow-private-webhooks allows");
+      }
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -432,14 +745,21 @@ ReadOptions read_options(std::span<const std::string> arguments,
     return result;
   };
 
-  std::vector<std::string> known{"--listen",    "--app",  "--config", "--path-prefix",
-                                 "--pusher-js", "--help", "--version"};
-  const std::size_t without_value = 2;  // the last two
-  for (const auto& number : server_numbers) {
-    std::string name = "--" + std::string(number.key);
-    std::replace(name.begin(), name.end(), '_', '-');
-    known.insert(known.begin(), std::move(name));
+  std::vector<std::string> without_value{"--help", "--version"};
+  for (const Switch& w : app_switches) {
+    if (w.has_flag) without_value.push_back(flag_name(w.key));
   }
+  std::vector<std::string> known{"--listen",
+                                 "--listen-tls",
+                                 "--app",
+                                 "--config",
+                                 "--path-prefix",
+                                 "--webhook",
+                                 "--webhook-events",
+                                 std::string(authorized_timeout)};
+  for (const auto& number : server_numbers) known.push_back(flag_name(number.key));
+  for (const FileName& file : file_names) known.push_back(flag_name(file.key));
+  known.insert(known.end(), without_value.begin(), without_value.end());
 
   std::vector<Flag> flags;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -453,7 +773,7 @@ ReadOptions read_options(std::span<const std::string> arguments,
         return fail(problem(quoted(argument), "every argument belongs to a flag; see --help"));
       return fail(problem(quoted(flag.name), "there is no such flag" + suggestion(flag.name, known)));
     }
-    const bool takes_value = static_cast<std::size_t>(known.end() - found) > without_value;
+    const bool takes_value = std::find(without_value.begin(), without_value.end(), flag.name) == without_value.end();
     if (equals != std::string::npos) {
       if (!takes_value) return fail(problem(flag.name, "takes no value"));
       flag.value = argument.substr(equals + 1);
@@ -480,34 +800,52 @@ ReadOptions read_options(std::span<const std::string> arguments,
     if (!file.text) return fail(problem(config->value, "cannot be read: " + file.error));
     if (Problem p = File(config->value, options).read(*file.text); !p.empty()) return fail(std::move(p));
   }
+  const std::size_t in_file = options.apps.size();
   for (const Flag& flag : flags) {
     if (Problem p = apply(options, flag); !p.empty()) return fail(std::move(p));
   }
 
-  if (options.listen.empty()) options.listen.emplace_back("127.0.0.1:6001");
+  if (options.listen.empty() && options.listen_tls.empty()) options.listen.emplace_back("127.0.0.1:6001");
   if (options.apps.empty()) {
     if (const auto config = named("--config"); config != flags.end()) {
       return fail(problem(config->value, "apps: expected at least one application"));
     }
     options.development = true;
-    fanfare::AppOptions app;
-    app.id = "42";
-    app.key = "development-key";
-    app.secret = "development-secret";
+    OptionsApp app;
+    app.app.id = "42";
+    app.app.key = "development-key";
+    app.app.secret = "development-secret";
+    app.app.client_events = true;
+    app.app.subscription_count = true;
+    app.app.user_authentication = true;
+    app.app.watchlist = true;
     options.apps.push_back(std::move(app));
   }
+  if (options.apps.size() == in_file) {
+    const auto flag = std::find_if(flags.begin(), flags.end(), [](const Flag& f) { return is_app_flag(f.name); });
+    if (flag != flags.end()) {
+      return fail(
+          problem(flag->name, "it is for applications that --app names; in a file, an application has its own"));
+    }
+  }
+  for (std::size_t i = in_file; i < options.apps.size(); ++i) {
+    if (Problem p = apply_to_app(options.apps[i], flags); !p.empty()) return fail(std::move(p));
+  }
+  if (Problem p = check(options); !p.empty()) return fail(std::move(p));
   return result;
 }
 
 std::string_view help_text() {
   return R"(fanfare-server: realtime channels for programs that speak the Pusher protocol
 
-usage: fanfare-server [FLAG VALUE]...
+usage: fanfare-server [FLAG [VALUE]]...
 
 Without --app and --config it serves one application whose credentials everybody knows, and a demo to open in a browser.
 
   --listen HOST:PORT         where to listen; may be repeated; port 0: any free port (127.0.0.1:6001)
-  --app ID:KEY:SECRET        an application; may be repeated
+  --listen-tls HOST:PORT     likewise, for clients that speak TLS
+  --tls-cert FILE            the certificate for them, with its chain, in PEM
+  --tls-key FILE             its key, in PEM, without a passphrase
   --config FILE              a JSON file with the same and more; flags add to its lists and override its numbers
   --threads N                event loops, with a thread each (1)
   --max-outbox-bytes N       a client that lets more than this pile up is disconnected (1048576)
@@ -520,13 +858,31 @@ Without --app and --config it serves one application whose credentials everybody
                              an HTTP connection is closed after so long without a request (120)
   --drain-timeout SECONDS    how long a stopping server waits for its clients (5)
   --path-prefix /PATH        serve below this path (none)
+  --webhook-ca-file FILE     whom to trust for webhooks, in PEM (the system's authorities)
   --pusher-js FILE           pusher.min.js for the demo's page
   --help                     print this
   --version                  print the version
 
+  --app ID:KEY:SECRET        an application; may be repeated
+
+These are for all applications that --app names, and for that of the demo, where the first four are on:
+
+  --client-events            clients may send events to each other
+  --subscription-count       clients are told how many subscribers a channel has
+  --user-authentication      clients may sign in as users
+  --watchlist                users may watch who else is there
+  --tls-only                 clients are let in through TLS alone
+  --authorized-timeout SECONDS
+                             a client must have signed in, or be in a private or presence channel, by then; 0: never (0)
+  --webhook URL              where to post what happens; may be repeated
+  --webhook-events LIST      what is posted there, with commas: channel_occupied, channel_vacated, member_added,
+                             member_removed, client_event, cache_miss, subscription_count (all of them)
+  --allow-private-webhooks   webhooks may go to this machine and private networks
+
 The file: {"listen": ["127.0.0.1:6001"], "threads": 2, "apps": [{"id": "42", "key": "...", "secret": "..."}]}
 docs/reference/configuration.md lists every key.
 
+With --listen-tls, SIGHUP reads the certificate and its key again.
 SIGINT or SIGTERM stops it, and a second one at once.
 Exit codes: 0 stopped by a signal, 1 could not run, 2 wrong use or a bad file.
 )";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fanfare/app.hpp>
+#include <fanfare/pusher/webhooks.hpp>
 
 #include <cstddef>
 #include <functional>
@@ -11,11 +12,21 @@
 #include <string_view>
 #include <vector>
 
+/// An application, and who is told of what happens in it.
+struct OptionsApp {
+  fanfare::AppOptions app;
+  fanfare::pusher::WebhookOptions webhooks;
+};
+
 /// What the program is to do. The members of the same name in `fanfare::ServerOptions` are explained there.
 struct Options {
-  std::vector<std::string> listen;        ///< HOST:PORT each; not empty.
-  std::vector<fanfare::AppOptions> apps;  ///< Not empty.
-  bool development = false;               ///< Nobody named an application: `apps` is the one for development.
+  std::vector<std::string> listen;      ///< HOST:PORT each.
+  std::vector<std::string> listen_tls;  ///< HOST:PORT each. Not both are empty.
+  std::string tls_cert;                 ///< Not empty where `listen_tls` is not.
+  std::string tls_key;                  ///< Likewise.
+  std::string webhook_ca_file;
+  std::vector<OptionsApp> apps;  ///< Not empty.
+  bool development = false;      ///< Nobody named an application: `apps` is the one for development.
   unsigned threads = 1;
   std::size_t max_outbox_bytes = std::size_t{1} << 20U;
   std::size_t max_mailbox_bytes = std::size_t{64} << 20U;
@@ -46,7 +57,7 @@ struct FileText {
 };
 
 /// Reads the arguments, without the program's name. Flags add listeners and applications to those of the file and
-/// override its numbers, in whatever order they stand.
+/// override its numbers, in whatever order they stand. Flags for applications are for those that come from flags.
 ///
 /// \param read_file  reads the file that `--config` names.
 [[nodiscard]] ReadOptions read_options(std::span<const std::string> arguments,

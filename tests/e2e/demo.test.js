@@ -3,23 +3,10 @@ import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import test from 'node:test';
-import { chromium } from 'playwright-core';
-
-import { root, startServer, until } from './support.js';
+import { openBrowser } from './browser.js';
+import { makeCertificate, root, runServer, startServer, until } from './support.js';
 
 const patience = 30_000;
-
-async function openBrowser(t) {
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync',
-    ],
-  });
-  t.after(() => browser.close());
-  return browser;
-}
 
 /** Opens the demo. The page keeps what it complains about in `page.problems`. */
 async function openTab(context, url) {
@@ -139,4 +126,19 @@ test('without pusher-js the page says what is missing', { timeout: 120_000 }, as
   const page = await openTab(await (await openBrowser(t)).newContext(), `${url}/`);
   await page.waitForSelector('#notice:not([hidden])');
   assert.match(await page.textContent('#notice'), /script\/server/);
+});
+
+test('the demo works through TLS', { timeout: 120_000 }, async (t) => {
+  const { cert, key } = await makeCertificate(t);
+  const server = runServer(t, '--listen-tls', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key);
+  const [, url] = await server.line(/^listening on (https:\S+)$/m);
+  const context = await (await openBrowser(t)).newContext({ ignoreHTTPSErrors: true });
+  const page = await openTab(context, `${url}/`);
+  await keepingScreenshots('tls', [page], async () => {
+    await connected(page);
+    await join(page, 'ann');
+    await say(page, 'hello');
+    await until('the message', async () => (await texts(page)).includes('hello'));
+    assert.deepEqual(page.problems, []);
+  });
 });

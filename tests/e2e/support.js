@@ -1,10 +1,13 @@
 // What the tests have in common: programs that are started and stopped, clients, and waiting.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { Agent, createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { Agent } from 'node:http';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const require = createRequire(import.meta.url);
 export const PusherClient = require('pusher-js');
@@ -79,6 +82,25 @@ export async function startServer(t, ...args) {
   return server;
 }
 
+/** A directory that goes with the test. */
+export async function makeDirectory(t) {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'fanfare-'));
+  t.after(() => rm(directory, { recursive: true }));
+  return directory;
+}
+
+/** A certificate that has signed itself, for 127.0.0.1 and localhost. The names of its files, which `again` replaces. */
+export async function makeCertificate(t) {
+  const directory = await makeDirectory(t);
+  const files = { cert: path.join(directory, 'cert.pem'), key: path.join(directory, 'key.pem') };
+  const again = () => promisify(execFile)('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj',
+    '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost', '-keyout', files.key, '-out', files.cert,
+  ]);
+  await again();
+  return { ...files, again };
+}
+
 /** pusher-js as an application makes it, but for where the server is. */
 export function connect(t, port, options = {}) {
   const client = new PusherClient(options.key ?? app.key, {
@@ -112,4 +134,51 @@ export function backend(t, port, options = {}) {
   return new PusherBackend({
     appId: app.id, key: app.key, secret: app.secret, host: '127.0.0.1', port: String(port), useTLS: false, agent, ...options,
   });
+}
+
+/** Serves `handle(url, body)`, which returns what to answer: an object as JSON, or a status. Resolves with its address. */
+export async function serve(t, handle) {
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request.setEncoding('utf8')) body += part;
+    const answer = await handle(request, body);
+    if (typeof answer === 'number') {
+      response.writeHead(answer).end();
+    } else {
+      response.setHeader('Content-Type', 'application/json');
+      response.end(JSON.stringify(answer));
+    }
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+/**
+ * The authorising backend of an application. It believes what a client says of itself, which is `user`: {id, info,
+ * watchlist}. Returns options for clients: `as({id: 'ann'})`.
+ */
+export async function startAuthorizer(t, pusher) {
+  const url = await serve(t, ({ url: route }, body) => {
+    const form = new URLSearchParams(body);
+    const user = JSON.parse(form.get('user') ?? 'null');
+    const socketId = form.get('socket_id');
+    if (route === '/user') {
+      return pusher.authenticateUser(socketId, { id: user.id, user_info: user.info, watchlist: user.watchlist });
+    }
+    const channel = form.get('channel_name');
+    if (channel.includes('forbidden')) return 403;
+    const member = channel.startsWith('presence-') ? { user_id: user.id, user_info: user.info } : undefined;
+    return pusher.authorizeChannel(socketId, channel, member);
+  });
+  return (user) => {
+    const params = user ? { user: JSON.stringify(user) } : {};
+    return {
+      channelAuthorization: { endpoint: `${url}/channel`, params },
+      userAuthentication: { endpoint: `${url}/user`, params },
+    };
+  };
 }

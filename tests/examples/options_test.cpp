@@ -26,7 +26,7 @@ TEST(ServerOptions, MakesADevelopmentAppWhereNothingIsSaid) {
   EXPECT_EQ(result.options.listen, Arguments{"127.0.0.1:6001"});
   EXPECT_TRUE(result.options.development);
   ASSERT_EQ(result.options.apps.size(), 1U);
-  EXPECT_EQ(result.options.apps[0].id, "42");
+  EXPECT_EQ(result.options.apps[0].app.id, "42");
 }
 
 TEST(ServerOptions, ReadsFlags) {
@@ -62,9 +62,9 @@ TEST(ServerOptions, ReadsFlags) {
   EXPECT_EQ(o.listen, (Arguments{"0.0.0.0:80", "[::1]:0"}));
   EXPECT_FALSE(o.development);
   ASSERT_EQ(o.apps.size(), 2U);
-  EXPECT_EQ(o.apps[0].key, "key");
-  EXPECT_EQ(o.apps[0].secret, "a:b");
-  EXPECT_EQ(o.apps[1].id, "2");
+  EXPECT_EQ(o.apps[0].app.key, "key");
+  EXPECT_EQ(o.apps[0].app.secret, "a:b");
+  EXPECT_EQ(o.apps[1].app.id, "2");
   EXPECT_EQ(o.threads, 3U);
   EXPECT_EQ(o.max_outbox_bytes, 65536U);
   EXPECT_EQ(o.max_mailbox_bytes, 1048576U);
@@ -76,6 +76,149 @@ TEST(ServerOptions, ReadsFlags) {
   EXPECT_EQ(o.keep_alive_timeout, 2U);
   EXPECT_EQ(o.path_prefix, "/rt");
   EXPECT_EQ(o.pusher_js, "p.js");
+}
+
+TEST(ServerOptions, GivesTheDevelopmentAppEveryFeature) {
+  const auto result = read({"--webhook", "https://example.org/", "--authorized-timeout", "5"});
+  ASSERT_TRUE(result) << result.error;
+  EXPECT_TRUE(result.options.development);
+  const OptionsApp& app = result.options.apps[0];
+  EXPECT_TRUE(app.app.client_events);
+  EXPECT_TRUE(app.app.subscription_count);
+  EXPECT_TRUE(app.app.user_authentication);
+  EXPECT_TRUE(app.app.watchlist);
+  EXPECT_EQ(app.app.authorized_timeout.count(), 5);
+  ASSERT_EQ(app.webhooks.targets.size(), 1U);
+}
+
+TEST(ServerOptions, LeavesFeaturesOffWhereNobodyAsksForThem) {
+  const auto result = read({"--app", "1:k:s"});
+  ASSERT_TRUE(result) << result.error;
+  const OptionsApp& app = result.options.apps[0];
+  EXPECT_FALSE(app.app.client_events);
+  EXPECT_FALSE(app.app.subscription_count);
+  EXPECT_FALSE(app.app.user_authentication);
+  EXPECT_FALSE(app.app.watchlist);
+  EXPECT_FALSE(app.app.tls_only);
+  EXPECT_FALSE(app.webhooks.allow_private_targets);
+  EXPECT_TRUE(app.webhooks.batch);
+  EXPECT_EQ(app.app.authorized_timeout.count(), 0);
+}
+
+TEST(ServerOptions, GivesFlagsForApplicationsToThoseOfFlags) {
+  using Kind = fanfare::AppEvent::Kind;
+  const auto result = read({"--client-events",
+                            "--app",
+                            "2:k2:s",
+                            "--subscription-count",
+                            "--user-authentication",
+                            "--watchlist",
+                            "--tls-only",
+                            "--allow-private-webhooks",
+                            "--authorized-timeout=9",
+                            "--webhook",
+                            "http://127.0.0.1:1/a?b",
+                            "--webhook-events",
+                            "member_added,cache_miss,member_added",
+                            "--webhook=https://example.org",
+                            "--app=3:k3:s",
+                            "--listen-tls",
+                            "a:1",
+                            "--tls-cert",
+                            "c.pem",
+                            "--tls-key",
+                            "k.pem",
+                            "--config",
+                            "c.json"},
+                           R"({"apps": [{"id": "1", "key": "k", "secret": "s"}]})");
+  ASSERT_TRUE(result) << result.error;
+  ASSERT_EQ(result.options.apps.size(), 3U);
+  EXPECT_FALSE(result.options.apps[0].app.client_events);
+  EXPECT_TRUE(result.options.apps[0].webhooks.targets.empty());
+  for (const std::size_t i : {1U, 2U}) {
+    const OptionsApp& app = result.options.apps[i];
+    EXPECT_TRUE(app.app.client_events);
+    EXPECT_TRUE(app.app.subscription_count);
+    EXPECT_TRUE(app.app.user_authentication);
+    EXPECT_TRUE(app.app.watchlist);
+    EXPECT_TRUE(app.app.tls_only);
+    EXPECT_EQ(app.app.authorized_timeout.count(), 9);
+    EXPECT_TRUE(app.webhooks.allow_private_targets);
+    ASSERT_EQ(app.webhooks.targets.size(), 2U);
+    EXPECT_EQ(app.webhooks.targets[0].url, "http://127.0.0.1:1/a?b");
+    EXPECT_EQ(app.webhooks.targets[1].url, "https://example.org");
+    for (const auto& target : app.webhooks.targets) {
+      EXPECT_EQ(target.events, (std::vector{Kind::member_added, Kind::cache_miss}));
+    }
+  }
+}
+
+TEST(ServerOptions, ListensForTls) {
+  const auto result = read({"--listen-tls", "0.0.0.0:443", "--listen-tls=[::1]:0", "--tls-cert", "c.pem", "--tls-key",
+                            "k.pem", "--webhook-ca-file", "ca.pem"});
+  ASSERT_TRUE(result) << result.error;
+  EXPECT_EQ(result.options.listen, Arguments{});
+  EXPECT_EQ(result.options.listen_tls, (Arguments{"0.0.0.0:443", "[::1]:0"}));
+  EXPECT_EQ(result.options.tls_cert, "c.pem");
+  EXPECT_EQ(result.options.tls_key, "k.pem");
+  EXPECT_EQ(result.options.webhook_ca_file, "ca.pem");
+}
+
+TEST(ServerOptions, ReadsEveryKeyOfAFile) {
+  using Kind = fanfare::AppEvent::Kind;
+  const auto result = read_file(R"({
+    "listen": ["a:1"], "listen_tls": ["b:2"], "tls_cert": "c.pem", "tls_key": "k.pem", "webhook_ca_file": "ca.pem",
+    "apps": [
+      {"id": 1, "key": "k", "secret": "s", "tls_only": true, "client_events": true, "subscription_count": true,
+       "user_authentication": true, "watchlist": true, "preserve_user_id_type": true,
+       "hosted_subscription_errors": true, "more_keys": [{"key": "k2", "secret": "s2"}],
+       "allowed_origins": ["example.org", "*.example.org", "[::1]"],
+       "max_presence_members": 2, "max_user_bytes": 3, "max_user_id_bytes": 4, "max_watchlist": 5,
+       "client_events_per_second": 6, "cache_ttl": 7, "authorized_timeout": 8,
+       "webhooks": ["https://example.org/all", {"url": "http://10.0.0.1", "events": ["channel_occupied"]}],
+       "allow_private_webhooks": true, "batch_webhooks": false}
+    ]})");
+  ASSERT_TRUE(result) << result.error;
+  const Options& o = result.options;
+  EXPECT_EQ(o.listen_tls, Arguments{"b:2"});
+  EXPECT_EQ(o.tls_cert, "c.pem");
+  EXPECT_EQ(o.tls_key, "k.pem");
+  EXPECT_EQ(o.webhook_ca_file, "ca.pem");
+  const fanfare::AppOptions& app = o.apps[0].app;
+  EXPECT_TRUE(app.tls_only);
+  EXPECT_TRUE(app.client_events);
+  EXPECT_TRUE(app.subscription_count);
+  EXPECT_TRUE(app.user_authentication);
+  EXPECT_TRUE(app.watchlist);
+  EXPECT_TRUE(app.preserve_user_id_type);
+  EXPECT_TRUE(app.hosted_subscription_errors);
+  EXPECT_EQ(app.more_keys, (std::vector<fanfare::AppKey>{{"k2", "s2"}}));
+  EXPECT_EQ(app.allowed_origins, (Arguments{"example.org", "*.example.org", "[::1]"}));
+  EXPECT_EQ(app.max_presence_members, 2U);
+  EXPECT_EQ(app.max_user_bytes, 3U);
+  EXPECT_EQ(app.max_user_id_bytes, 4U);
+  EXPECT_EQ(app.max_watchlist, 5U);
+  EXPECT_EQ(app.client_events_per_second, 6U);
+  EXPECT_EQ(app.cache_ttl.count(), 7);
+  EXPECT_EQ(app.authorized_timeout.count(), 8);
+  const fanfare::pusher::WebhookOptions& webhooks = o.apps[0].webhooks;
+  EXPECT_TRUE(webhooks.allow_private_targets);
+  EXPECT_FALSE(webhooks.batch);
+  ASSERT_EQ(webhooks.targets.size(), 2U);
+  EXPECT_TRUE(webhooks.targets[0].events.empty());
+  EXPECT_EQ(webhooks.targets[1].url, "http://10.0.0.1");
+  EXPECT_EQ(webhooks.targets[1].events, std::vector{Kind::channel_occupied});
+}
+
+TEST(ServerOptions, HasTheDefaultsOfTheLibrary) {
+  const auto result = read({"--app", "1:k:s"});
+  ASSERT_TRUE(result) << result.error;
+  const fanfare::AppOptions library;
+  const fanfare::AppOptions& app = result.options.apps[0].app;
+  EXPECT_EQ(app.limits.data, library.limits.data);
+  EXPECT_EQ(app.max_presence_members, library.max_presence_members);
+  EXPECT_EQ(app.client_events_per_second, library.client_events_per_second);
+  EXPECT_EQ(app.cache_ttl, library.cache_ttl);
 }
 
 TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
@@ -94,7 +237,7 @@ TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   EXPECT_EQ(o.max_outbox_bytes, 81920U);
   EXPECT_EQ(o.path_prefix, "/rt");
   ASSERT_EQ(o.apps.size(), 2U);
-  const fanfare::AppOptions& app = o.apps[0];
+  const fanfare::AppOptions& app = o.apps[0].app;
   EXPECT_EQ(app.id, "42");
   EXPECT_FALSE(app.enabled);
   EXPECT_EQ(app.max_connections, 5U);
@@ -106,7 +249,7 @@ TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   EXPECT_EQ(app.limits.channel_name, 11U);
   EXPECT_EQ(app.limits.channels, 12U);
   EXPECT_EQ(app.limits.channels_per_trigger, 13U);
-  EXPECT_TRUE(o.apps[1].enabled);
+  EXPECT_TRUE(o.apps[1].app.enabled);
 }
 
 TEST(ServerOptions, AddsFlagsToAFile) {
@@ -159,8 +302,56 @@ TEST(ServerOptions, SaysWhatIsWrongWithFlags) {
       {{"--app", "1:a:s", "--app", "2:a:s"}, R"(--app: "a" is another application's key already)"},
       {{"--config", "none.json"}, "none.json: cannot be read: No such file or directory"},
       {{"--config", "c.json", "--config", "c.json"}, "--config: expected once"},
+      {{"--client-events=yes"}, "--client-events: takes no value"},
+      {{"--client-event"}, R"("--client-event": there is no such flag (did you mean "--client-events"?))"},
+      {{"--enabled"}, R"("--enabled": there is no such flag)"},
+      {{"--authorized-timeout", "x"}, R"(--authorized-timeout "x": expected a whole number from 0 to 86400)"},
+      {{"--webhook", "ftp://example.org"},
+       "--webhook: expected an http:// or https:// URL without user, password and fragment"},
+      {{"--webhook", "http://user:password@example.org"},
+       "--webhook: expected an http:// or https:// URL without user, password and fragment"},
+      {{"--webhook", "https://example.org", "--webhook-events", "member_added,"},
+       R"(--webhook-events "member_added,": expected names of channel_occupied, channel_vacated, member_added, )"
+       "member_removed, client_event, cache_miss and subscription_count, with commas between them"},
+      {{"--webhook-events", "member_added"}, "--webhook-events: expected --webhook too: there is nobody to tell"},
+      {{"--webhook", "http://127.0.0.1:80/"},
+       R"(application "42": a webhook goes to the private address 127.0.0.1, which --allow-private-webhooks allows)"},
+      {{"--webhook", "http://[::1]/"},
+       R"(application "42": a webhook goes to the private address ::1, which --allow-private-webhooks allows)"},
+      {{"--webhook", "http://LOCALHOST/"},
+       R"(application "42": a webhook goes to the private address localhost, which --allow-private-webhooks allows)"},
+      {{"--listen-tls", "443", "--tls-cert", "c", "--tls-key", "k"},
+       R"(--listen-tls "443": expected HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:6001 or [::1]:6001)"},
+      {{"--listen-tls", "a:1", "--tls-cert", "c"},
+       "--listen-tls: expected a certificate and its key too: --tls-cert FILE --tls-key FILE"},
+      {{"--tls-key", "k"}, "--tls-cert, --tls-key: expected --listen-tls HOST:PORT too: nobody would see them"},
+      {{"--tls-cert="}, "--tls-cert: expected the name of a file"},
+      {{"--tls-only"},
+       R"(application "42": tls_only lets nobody in where nothing listens for TLS: expected --listen-tls HOST:PORT)"},
   };
   for (const WrongFlags& c : cases) EXPECT_EQ(read(c.arguments, R"({})").error, c.error);
+}
+
+TEST(ServerOptions, RefusesFlagsForApplicationsWhereThereIsNone) {
+  const std::string file = R"({"apps": [{"id": "1", "key": "k", "secret": "s"}]})";
+  const std::string why = ": it is for applications that --app names; in a file, an application has its own";
+  for (const Arguments& flag : {Arguments{"--client-events"},
+                                {"--webhook", "https://a"},
+                                {"--authorized-timeout", "1"},
+                                {"--webhook-events", "cache_miss"},
+                                {"--allow-private-webhooks"}}) {
+    Arguments arguments{"--config", "c.json"};
+    arguments.insert(arguments.end(), flag.begin(), flag.end());
+    EXPECT_EQ(read(arguments, file).error, flag[0] + why);
+  }
+}
+
+TEST(ServerOptions, TakesSixteenWebhooks) {
+  Arguments arguments;
+  for (int i = 0; i < 16; ++i) arguments.insert(arguments.end(), {"--webhook", "https://example.org"});
+  EXPECT_TRUE(read(arguments));
+  arguments.insert(arguments.end(), {"--webhook", "https://example.org"});
+  EXPECT_EQ(read(arguments).error, "--webhook: expected at most 16 for one application");
 }
 
 TEST(ServerOptions, RefusesWhatIsNoListener) {
@@ -222,6 +413,49 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
        R"(c.json: apps[0].max_conections: there is no such key (did you mean "max_connections"?))"},
       {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "activity_timeout": 0}]})",
        "c.json: apps[0].activity_timeout: expected a whole number from 1 to 86400"},
+      {R"({"listen_tls": ["a:1", ":"]})",
+       "c.json: listen_tls[1]: expected HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:6001 or [::1]:6001"},
+      {R"({"tls_cert": ""})", "c.json: tls_cert: expected the name of a file"},
+      {R"({"tls_certificate": ""})", "c.json: tls_certificate: there is no such key"},
+      {R"({"apps": [{"watchlist": "yes"}]})", "c.json: apps[0].watchlist: expected true or false"},
+      {R"({"apps": [{"more_keys": {}}]})",
+       R"(c.json: apps[0].more_keys: expected an array of objects, such as [{"key": "…", "secret": "…"}])"},
+      {R"({"apps": [{"more_keys": ["k"]}]})",
+       R"(c.json: apps[0].more_keys: expected an array of objects, such as [{"key": "…", "secret": "…"}])"},
+      {R"({"apps": [{"more_keys": [{"key": "k"}]}]})",
+       "c.json: apps[0].more_keys[0].secret: expected 1 to 128 bytes; it is missing"},
+      {R"({"apps": [{"more_keys": [{"key": "k", "secret": "s", "old": 1}]}]})",
+       "c.json: apps[0].more_keys[0].old: there is no such key"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "more_keys": [{"key": "k", "secret": "s"}]}]})",
+       R"(c.json: apps[0].more_keys[0].key: "k" is a key of this application already)"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s"},
+                    {"id": 2, "key": "l", "secret": "s", "more_keys": [{"key": "k", "secret": "s"}]}]})",
+       R"(c.json: apps[1].key: "k" is another application's key already)"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "more_keys": [{"key": "l", "secret": "s"}]},
+                    {"id": 2, "key": "l", "secret": "s"}]})",
+       R"(c.json: apps[1].key: "l" is another application's key already)"},
+      {R"({"apps": [{"allowed_origins": "a"}]})",
+       R"(c.json: apps[0].allowed_origins: expected an array of strings, such as ["example.org"])"},
+      {R"({"apps": [{"allowed_origins": ["a", "https://a"]}]})",
+       R"(c.json: apps[0].allowed_origins[1]: expected a host such as "example.org", "*.example.org" or "*", )"
+       "without scheme and port"},
+      {R"({"apps": [{"allowed_origins": ["a:80"]}]})",
+       R"(c.json: apps[0].allowed_origins[0]: expected a host such as "example.org", "*.example.org" or "*", )"
+       "without scheme and port"},
+      {R"({"apps": [{"webhooks": "https://a"}]})",
+       "c.json: apps[0].webhooks: expected an array of URLs or objects, such as "
+       R"([{"url": "https://…", "events": ["member_added"]}])"},
+      {R"({"apps": [{"webhooks": ["https://a", "a"]}]})",
+       "c.json: apps[0].webhooks[1]: expected an http:// or https:// URL without user, password and fragment"},
+      {R"({"apps": [{"webhooks": [{"events": ["cache_miss"]}]}]})",
+       "c.json: apps[0].webhooks[0]: expected an http:// or https:// URL without user, password and fragment"},
+      {R"({"apps": [{"webhooks": [{"url": "https://a", "events": ["cache_mis"]}]}]})",
+       "c.json: apps[0].webhooks[0].events: expected names of channel_occupied, channel_vacated, member_added, "
+       "member_removed, client_event, cache_miss and subscription_count"},
+      {R"({"apps": [{"webhooks": [{"uri": "https://a"}]}]})",
+       R"(c.json: apps[0].webhooks[0].uri: there is no such key (did you mean "url"?))"},
+      {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "tls_only": true}]})",
+       R"(application "1": tls_only lets nobody in where nothing listens for TLS: expected --listen-tls HOST:PORT)"},
   };
   for (const WrongFile& c : cases) EXPECT_EQ(read_file(std::string(c.file)).error, c.error) << c.file;
 }
@@ -233,9 +467,35 @@ TEST(ServerOptions, SurvivesEveryTruncationOfAFile) {
 }
 
 TEST(ServerOptions, HelpNamesEveryFlag) {
-  for (const char* flag :
-       {"--listen", "--app", "--config", "--threads", "--max-outbox-bytes", "--max-mailbox-bytes", "--max-connections",
-        "--drain-timeout", "--path-prefix", "--pusher-js", "--help", "--version"}) {
+  for (const char* flag : {"--listen ",
+                           "--listen-tls ",
+                           "--tls-cert ",
+                           "--tls-key ",
+                           "--app ",
+                           "--config ",
+                           "--threads ",
+                           "--max-outbox-bytes ",
+                           "--max-mailbox-bytes ",
+                           "--max-connections ",
+                           "--max-message-bytes ",
+                           "--max-body-bytes ",
+                           "--request-timeout ",
+                           "--keep-alive-timeout ",
+                           "--drain-timeout ",
+                           "--path-prefix ",
+                           "--webhook-ca-file ",
+                           "--pusher-js ",
+                           "--help ",
+                           "--version ",
+                           "--client-events ",
+                           "--subscription-count ",
+                           "--user-authentication ",
+                           "--watchlist ",
+                           "--tls-only ",
+                           "--authorized-timeout ",
+                           "--webhook ",
+                           "--webhook-events ",
+                           "--allow-private-webhooks "}) {
     EXPECT_NE(help_text().find(flag), std::string_view::npos) << flag;
   }
 }

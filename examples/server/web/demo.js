@@ -203,7 +203,7 @@ async function start() {
     wsPort: port,
     wssPort: port,
     forceTLS: secure,
-    enabledTransports: secure ? ['wss'] : ['ws'],
+    enabledTransports: ['ws'],
     enableStats: false,
   });
 
