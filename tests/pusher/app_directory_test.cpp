@@ -67,6 +67,8 @@ TEST(AppList, looks_at_all_keys_of_an_application) {
   EXPECT_EQ(apps.find_by_key("uno"), one);
   EXPECT_EQ(apps.add({.id = "2", .key = "uno", .secret = "s"}), nullptr);
   EXPECT_EQ(apps.add({.id = "2", .key = "two", .secret = "s", .more_keys = {{"due", "s"}, {"one", "s"}}}), nullptr);
+  EXPECT_EQ(apps.add({.id = "2", .key = "two", .secret = "s", .more_keys = {{"two", "s"}}}), nullptr);
+  EXPECT_EQ(apps.add({.id = "2", .key = "two", .secret = "s", .more_keys = {{"due", "s"}, {"due", "t"}}}), nullptr);
   EXPECT_EQ(apps.find_by_key("due"), nullptr);
 }
 

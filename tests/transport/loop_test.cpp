@@ -64,14 +64,60 @@ TEST_F(LoopTest, ServesASocketThatItIsGiven) {
 }
 
 TEST_F(LoopTest, TellsWhenItHasDrained) {
-  bool told = false;
-  loop->on_drained = [&] { told = true; };
   loop->begin();
   loop->drain(std::chrono::milliseconds(100));
   EXPECT_FALSE(loop->drained());
   context.run();
-  EXPECT_TRUE(told);
   EXPECT_TRUE(loop->drained());
+}
+
+// A connection whose request is for a session of another loop goes there, unless it ends on the way.
+TEST_F(LoopTest, HandsAConnectionOverOrEndsIt) {
+  apps.add({.id = "1", .key = "key", .secret = "secret"});
+  group.loops.push_back(std::make_shared<Loop>(context.get_executor(), group, 1U));
+  Loop& other = *group.loops[1];
+  ASSERT_FALSE(other.open());
+  loop->begin();
+  other.begin();
+  const auto run = [&] { context.run_for(std::chrono::milliseconds(20)); };
+
+  const auto ask = [](int client, std::string_view kind, std::string_view body) {
+    const std::string text = "POST /app/key/1/12345678/" + std::string(kind) + "?protocol=7 HTTP/1.1\r\nHost: x\r\n" +
+                             "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+    ASSERT_EQ(::send(client, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  };
+  const auto text_from = [&](int client) {
+    run();
+    std::string text(4096, '\0');
+    const ssize_t count = ::recv(client, text.data(), text.size(), MSG_DONTWAIT);
+    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return text;
+  };
+  const int stream = adopt(*loop);
+  ask(stream, "xhr_streaming", "");
+  EXPECT_NE(text_from(stream).find("pusher:connection_established"), std::string::npos);
+
+  const int moves = adopt(other);
+  ask(moves, "xhr_send", R"(["{\"event\":\"pusher:ping\"}"])");
+  EXPECT_TRUE(text_from(moves).starts_with("HTTP/1.1 204 "));
+  EXPECT_NE(text_from(stream).find("pusher:pong"), std::string::npos);
+  EXPECT_EQ(loop->load(), 2U);
+  EXPECT_EQ(other.load(), 0U);
+
+  const int ends = adopt(other);
+  ask(ends, "xhr_send", R"(["{\"event\":\"pusher:ping\"}"])");
+  ::shutdown(ends, SHUT_WR);
+  run();
+  ::close(ends);
+  ::close(moves);
+  ::close(stream);
+  run();
+  EXPECT_EQ(loop->load(), 0U);
+  EXPECT_EQ(other.load(), 0U);
+  EXPECT_EQ(group.connections.load(), 0U);
+  loop->end();
+  other.end();
+  context.run();
 }
 
 TEST_F(LoopTest, ClosesWhatComesTooLate) {

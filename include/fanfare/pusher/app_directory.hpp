@@ -5,6 +5,7 @@
 #include <fanfare/app.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <memory>
 #include <string_view>
@@ -36,12 +37,15 @@ concept AppDirectory = requires(D& directory, std::string_view text) {
 class AppList {
  public:
   /// Makes an application. Of the options only the id and the keys are looked at.
-  /// \returns     null where its id or one of its keys is another application's already; nothing is changed then.
+  /// \returns     null where its id or one of its keys is another application's already, or it has a key twice; nothing is
+  ///              changed then.
   /// \complexity  O(applications) for each key.
   App* add(AppOptions options) {
     if (find_by_id(options.id) != nullptr || find_by_key(options.key) != nullptr) return nullptr;
-    for (const AppKey& more : options.more_keys) {
-      if (find_by_key(more.key) != nullptr) return nullptr;
+    for (auto more = options.more_keys.begin(); more != options.more_keys.end(); ++more) {
+      const auto same = [&](const AppKey& other) { return other.key == more->key; };
+      const bool twice = more->key == options.key || std::any_of(options.more_keys.begin(), more, same);
+      if (twice || find_by_key(more->key) != nullptr) return nullptr;
     }
     return apps_.emplace_back(std::make_unique<App>(std::move(options))).get();
   }

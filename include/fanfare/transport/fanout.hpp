@@ -346,8 +346,6 @@ class Fanout {
     }
   }
 
-  /// Whether `flush` has something to send.
-  [[nodiscard]] bool dirty() const noexcept { return !dirty_.empty(); }
   /// To how many connections `flush` will send, counted per channel.
   [[nodiscard]] std::size_t fan() const noexcept {
     std::size_t sum = 0;
@@ -391,8 +389,6 @@ class Fanout {
     }
     vacated_.clear();
   }
-  /// Whether `tidy` has something to do.
-  [[nodiscard]] bool untidy() const noexcept { return !vacated_.empty(); }
   /// Whether numbers of subscribers wait to be sent; `flush` sends those whose time has come.
   [[nodiscard]] bool has_counts() const noexcept { return !recount_.empty(); }
 

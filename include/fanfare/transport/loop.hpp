@@ -132,7 +132,7 @@ struct Connection final : Peer {
   std::unique_ptr<TlsStream> tls;            ///< Null where bytes go as they are.
   std::unique_ptr<Xhr> xhr;                  ///< Of a session without a descriptor.
   std::unique_ptr<Carried> carried;          ///< While `carrying`.
-  std::unique_ptr<Parked> parked;            ///< While `moving`.
+  std::unique_ptr<Parked> parked;            ///< While the loop has it among those that move.
   Connection* next_arrival = nullptr;
   const int descriptor;
   std::uint32_t deadline = 0;         ///< In seconds of the loop's clock; of everything but open WebSockets.
@@ -279,8 +279,6 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
     asio::post(executor_, [self = shared_from_this(), timeout] { self->begin_drain(timeout); });
   }
   [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
-  /// Called once on the loop when it has drained.
-  std::function<void()> on_drained;
 
   /// Ends everything at once. On the executor, or when it does not run any more.
   void end() noexcept {
@@ -571,6 +569,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   void leave(Connection& connection) noexcept;
   void dismiss(Connection& connection) noexcept;
   void destroy(Connection& connection) noexcept;
+  void give_up(Connection& connection) noexcept;
   void bury() noexcept;
   void end_failed();
   void overflow(Connection& connection);

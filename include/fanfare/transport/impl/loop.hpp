@@ -218,7 +218,7 @@ inline void Loop::read(Connection& connection) {
 }
 
 inline void Loop::read_later(Connection& connection) {
-  if (connection.in_ready || connection.state == Connection::State::ended) return;
+  if (connection.in_ready || connection.state == Connection::State::ended || connection.xhr != nullptr) return;
   connection.in_ready = true;
   ready_.push_back(&connection);  // reserved
 }
@@ -248,14 +248,11 @@ inline bool Loop::is_full(const Connection& connection) noexcept {
          connection.state == Connection::State::carrying || connection.state == Connection::State::moving;
 }
 
-/// Where memory is exhausted, it is not known what this client is owed; all others are served on.
 inline void Loop::process_or_destroy(Connection& connection, std::span<char> bytes) {
   try {
     process(connection, bytes);
   } catch (const std::bad_alloc&) {
-    // What was composed for it in part must not reach the next one.
-    answers_.resize(answer_index_.empty() ? 0 : answer_index_.back().end);
-    destroy(connection);
+    give_up(connection);
   }
 }
 
@@ -322,7 +319,7 @@ inline std::size_t Loop::process_websocket(Connection& connection, std::span<cha
   websocket::Receiver& receiver = connection.websocket()->receiver;
   const websocket::FeedResult result = receiver.feed(processors_, bytes.data(), bytes.size(), handler);
   if (handler.failed()) {
-    destroy(connection);
+    give_up(connection);
     return bytes.size();
   }
   if (result.failure != websocket::close_code::none && connection.state == Connection::State::websocket) {
@@ -547,9 +544,6 @@ inline void Loop::destroy(Connection& connection) noexcept {
   connection.deaf = true;
   leave(connection);
   dismiss(connection);
-  // What it was to be told must not reach the next one.
-  replies_.clear();
-  reply_ends_.clear();
   give_slot_back(connection);
   graveyard_.push_back(&connection);  // reserved
   if (connection.carried != nullptr) {
@@ -569,11 +563,21 @@ inline void Loop::destroy(Connection& connection) noexcept {
   uncount();
 }
 
+/// Memory is exhausted, and what this client is owed is not known. All others are served on.
+inline void Loop::give_up(Connection& connection) noexcept {
+  // What was composed for it in part must not reach the next one.
+  replies_.clear();
+  reply_ends_.clear();
+  answers_.resize(answer_index_.empty() ? 0 : answer_index_.back().end);
+  destroy(connection);
+}
+
 /// Frees those that nothing refers to any more.
 inline void Loop::bury() noexcept {
   std::size_t kept = 0;
   for (Connection* const connection : graveyard_) {
-    if (!ended_ && (connection->in_ready || connection->in_failed || connection->waiting_answers != 0)) {
+    const bool named = connection->in_ready || connection->in_failed || connection->waiting_answers != 0;
+    if (!ended_ && (named || connection->parked != nullptr)) {
       graveyard_[kept++] = connection;
     } else {
       delete connection;
@@ -596,7 +600,7 @@ inline void Loop::end_failed() {
         send_replies(connection);
         read_later(connection);  // what was announced meanwhile was not looked at
       } catch (const std::bad_alloc&) {
-        destroy(connection);
+        give_up(connection);
       }
     } else if (connection.lags_too_much && connection.state == Connection::State::websocket) {
       overflow(connection);
@@ -658,7 +662,7 @@ inline void Loop::sweep(Connection& connection) {
       perform(connection, connection.websocket()->session.tick(now_));
       send_replies(connection);
     } catch (const std::bad_alloc&) {
-      destroy(connection);
+      give_up(connection);
     }
     return;
   }
@@ -690,7 +694,6 @@ inline void Loop::drain_some() {
   if (!failed_.empty()) wake();
   if (load() == 0 || now_ >= drain_until_) {
     end();
-    if (on_drained != nullptr) on_drained();
     return;
   }
   drain_timer_.expires_after(std::chrono::milliseconds(50));
@@ -715,7 +718,7 @@ inline void Loop::stop_clients(std::size_t most) {
                                                                     "The server stops: please connect again"));
         send_replies(*connection);
       } catch (const std::bad_alloc&) {
-        destroy(*connection);
+        give_up(*connection);
       }
     }
   }

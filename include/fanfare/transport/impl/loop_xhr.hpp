@@ -31,15 +31,22 @@ inline void Loop::xhr_request(Connection& connection, const http::Request& reque
     return xhr_receive(connection, *known->second, request, to);
   }
   send_answers_of(connection);
-  const bool is_new = known == xhr_sessions_.end();
-  Connection& session = is_new ? xhr_open(std::move(name)) : *known->second;
-  xhr_carry(connection, session, to, address.kind == xhr::Kind::streaming);
-  if (is_new) {
-    open_session(session, address.key, request, connection.tls != nullptr, true);
-  } else {
-    session.websocket()->session.heard(now_);
-    fanout_.writable(session);
+  const bool streaming = address.kind == xhr::Kind::streaming;
+  if (known == xhr_sessions_.end()) {
+    Connection& session = xhr_open(std::move(name));
+    try {
+      xhr_carry(connection, session, to, streaming);
+      open_session(session, address.key, request, connection.tls != nullptr, true);
+    } catch (const std::bad_alloc&) {
+      destroy(session);
+      throw;
+    }
+    return;
   }
+  Connection& session = *known->second;
+  xhr_carry(connection, session, to, streaming);
+  session.websocket()->session.heard(now_);
+  fanout_.writable(session);
 }
 
 /// What a client sends.
@@ -62,14 +69,20 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
   answer(connection, xhr::sent_response(), to);
 }
 
+/// \pre this loop is registered as the home of the name.
 inline Connection& Loop::xhr_open(std::string name) {
-  auto made = std::make_unique<Connection>(-1, group_.options.http, nullptr);
-  made->xhr = std::make_unique<Connection::Xhr>();
-  made->xhr->name = std::move(name);
-  made->xhr->before = xhr::open_line;
-  reserve_slot();
-  xhr_sessions_.emplace(made->xhr->name, made.get());
-  return take_slot(made.release());
+  try {
+    auto made = std::make_unique<Connection>(-1, group_.options.http, nullptr);
+    made->xhr = std::make_unique<Connection::Xhr>();
+    made->xhr->name = name;
+    made->xhr->before = xhr::open_line;
+    reserve_slot();
+    xhr_sessions_.emplace(name, made.get());
+    return take_slot(made.release());
+  } catch (const std::bad_alloc&) {
+    group_.forget_home_of(name);
+    throw;
+  }
 }
 
 /// From here on the request is answered with what the session is sent.
@@ -186,7 +199,10 @@ inline void Loop::move_later(Connection& connection, const http::Request& reques
 
 inline void Loop::move_connections() {
   for (Connection* const connection : moving_) {
-    if (connection->state != Connection::State::moving) continue;
+    if (connection->state != Connection::State::moving) {
+      connection->parked.reset();  // it has ended meanwhile, and can be freed now
+      continue;
+    }
     // It may still be named by a list of this loop, which the next turn clears.
     if (connection->in_ready || connection->in_failed) {
       still_moving_.push_back(connection);
@@ -241,7 +257,7 @@ inline void Loop::take_arrivals() {
       send_replies(connection);
       if (connection.input != nullptr) read_later(connection);
     } catch (const std::bad_alloc&) {
-      destroy(connection);
+      give_up(connection);
     }
   }
 }
