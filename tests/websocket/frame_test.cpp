@@ -110,8 +110,6 @@ TEST(Frame, ReasonsAreCutBetweenCharacters) {
   }
   // Not UTF-8: cut somewhere, near enough.
   EXPECT_GE(reason_of(std::string(200, '\x80')).size(), 120U);
-  EXPECT_EQ(websocket::cut_utf8("\x80\x80", 1), "");
-  EXPECT_EQ(websocket::cut_utf8("", 0), "");
 }
 
 TEST(Frame, CloseCodesAreTheRfcs) {
@@ -131,4 +129,41 @@ TEST(FrameDeathTest, WrongUsesAreOurMistakes) {
 #endif
 
 }  // namespace
+TEST(Frame, IsReadAsAClientReadsIt) {
+  std::string bytes;
+  websocket::append_frame(bytes, Opcode::text, "hello");
+  websocket::append_frame(bytes, Opcode::text, std::string(70000, 'x'));
+  websocket::append_close(bytes, 4001, "why");
+  websocket::append_close(bytes, websocket::close_code::no_status);
+  std::string_view rest = bytes;
+  websocket::ServerFrame frame = websocket::read_server_frame(rest);
+  EXPECT_EQ(frame.payload, "hello");
+  EXPECT_EQ(frame.code, websocket::close_code::none);
+  rest.remove_prefix(frame.size);
+  for (const std::size_t part : {0U, 1U, 9U, 10U, 70009U}) {
+    const websocket::ServerFrame early = websocket::read_server_frame(rest.substr(0, part));
+    EXPECT_TRUE(early.good) << part;
+    EXPECT_EQ(early.size, 0U) << part;
+  }
+  frame = websocket::read_server_frame(rest);
+  EXPECT_EQ(frame.payload.size(), 70000U);
+  rest.remove_prefix(frame.size);
+  frame = websocket::read_server_frame(rest);
+  EXPECT_EQ(frame.opcode, Opcode::close);
+  EXPECT_EQ(frame.code, 4001);
+  EXPECT_EQ(frame.payload, "why");
+  rest.remove_prefix(frame.size);
+  frame = websocket::read_server_frame(rest);
+  EXPECT_EQ(frame.code, websocket::close_code::no_status);
+  EXPECT_EQ(frame.size, rest.size());
+}
+
+TEST(Frame, NoServerWritesThese) {
+  using namespace std::string_literals;
+  for (const std::string& bytes :
+       {"\x01\x00"s, "\x00\x00"s, "\xC1\x00"s, "\x83\x00"s, "\x81\x80"s, "\x89\x7E"s, "\x88\x01x"s}) {
+    EXPECT_FALSE(websocket::read_server_frame(bytes).good) << testing::PrintToString(bytes);
+  }
+}
+
 }  // namespace fanfare::test

@@ -7,6 +7,7 @@
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/frame_header.hpp>
 
 #include <bit>
 #include <cstddef>
@@ -153,31 +154,6 @@ class JsonString {
   return true;
 }
 
-/// The header of an unmasked, unfragmented WebSocket frame (RFC 6455 §5.2).
-class FrameHeader {
- public:
-  static constexpr std::size_t longest = 10;
-
-  [[nodiscard]] static constexpr std::size_t size_for(std::size_t payload) noexcept {
-    return payload < 126 ? 2 : payload < 65536 ? 4 : 10;
-  }
-  /// \param opcode   0x1 for text.
-  /// \returns        the end of what was written.
-  static char* write(char* out, unsigned opcode, std::size_t payload) noexcept {
-    *out++ = static_cast<char>(0x80U | opcode);
-    if (payload < 126) {
-      *out++ = static_cast<char>(payload);
-      return out;
-    }
-    const int bytes = payload < 65536 ? 2 : 8;
-    *out++ = static_cast<char>(bytes == 2 ? 126 : 127);
-    for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
-      *out++ = static_cast<char>(static_cast<std::uint64_t>(payload) >> static_cast<unsigned>(shift));
-    }
-    return out;
-  }
-};
-
 }  // namespace detail
 
 /// Encodes `{"event":…,"channel":…,"data":"…"}` as one WebSocket text frame. `data` is always a JSON string: clients parse
@@ -189,7 +165,7 @@ class FrameEncoder final : public Encoder {
  public:
   [[nodiscard]] std::size_t bound(const MessageParts& event) const noexcept override {
     const std::size_t payload = payload_size(event);
-    return detail::FrameHeader::size_for(payload) + payload + detail::JsonString::slack;
+    return detail::frame_header_size(payload) + payload + detail::JsonString::slack;
   }
 
   [[nodiscard]] errc encode(const MessageParts& event, std::span<std::byte> out,
@@ -199,7 +175,7 @@ class FrameEncoder final : public Encoder {
     const std::size_t payload = frame <= 127 ? frame - 2 : frame <= 65539 ? frame - 4 : frame - 10;
     char* const begin = reinterpret_cast<char*>(out.data());
     bool ascii = true;
-    char* at = detail::FrameHeader::write(begin, 0x1, payload);
+    char* at = begin + detail::write_frame_header(begin, 0x1, payload);
     at = copy(at, before_event);
     at = detail::JsonString::escape(at, event.name, ascii);
     if (has_channel(event)) {

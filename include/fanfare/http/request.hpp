@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/text.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -17,38 +18,7 @@ namespace http {
 
 namespace detail {
 
-[[nodiscard]] constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-/// Whether two texts are the same but for the case of ASCII letters.
-[[nodiscard]] constexpr bool same_word(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
-}
-
-/// ASCII letters and digits.
-[[nodiscard]] constexpr bool is_alphanumeric(char c) noexcept {
-  return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9');
-}
-
-/// ASCII control characters but the tab.
-[[nodiscard]] constexpr bool is_control(char c) noexcept {
-  const auto byte = static_cast<unsigned char>(c);
-  return (byte < 0x20 && c != '\t') || byte == 0x7f;
-}
-
-/// The value of a hexadecimal digit, or -1.
-[[nodiscard]] constexpr int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char letter = lower(c);
-  return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
-/// Without the spaces and tabs at both ends.
-[[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
+using namespace fanfare::detail::text;
 
 }  // namespace detail
 
@@ -101,13 +71,7 @@ struct Request {
   /// \complexity  O(size of the fields).
   [[nodiscard]] bool has_token(std::string_view name, std::string_view token) const noexcept {
     for (const Field& field : fields) {
-      if (!detail::same_word(field.name, name)) continue;
-      for (std::string_view rest = field.value;;) {
-        const std::size_t comma = rest.find(',');
-        if (detail::same_word(detail::trim(rest.substr(0, comma)), token)) return true;
-        if (comma == std::string_view::npos) break;
-        rest.remove_prefix(comma + 1);
-      }
+      if (detail::same_word(field.name, name) && detail::has_token(field.value, token)) return true;
     }
     return false;
   }

@@ -5,6 +5,7 @@
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/wire.hpp>
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/text.hpp>
 #include <fanfare/pusher/socket_id.hpp>
 
 #include <chrono>
@@ -51,20 +52,11 @@ inline constexpr std::size_t longest_reason = 123;
 /// The most bytes that an answer repeats of one thing that a client sent, before escaping.
 inline constexpr std::size_t longest_echo = 256;
 
-/// The longest beginning of a UTF-8 text that has at most so many bytes and does not end inside a character.
-[[nodiscard]] constexpr std::string_view cut(std::string_view text, std::size_t most) noexcept {
-  if (text.size() <= most) return text;
-  std::size_t end = most;
-  // A character has at most three bytes after its first. Where three do not lead to it, the text is not UTF-8 anyway.
-  while (end > 0 && most - end < 3 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
-  return text.substr(0, end);
-}
-
 /// A part of what a client sent, fit to stand in a sentence: UTF-8 without control characters, whatever came.
 ///
 /// \returns  at most `most` bytes, and `…` behind them where that is not all.
 [[nodiscard]] inline std::string excerpt(std::string_view text, std::size_t most = longest_echo) {
-  const std::string_view kept = cut(text, most);
+  const std::string_view kept = fanfare::detail::text::cut_utf8(text, most);
   std::string result(kept);
   const bool readable = fanfare::detail::is_utf8(kept);
   for (char& character : result) {
@@ -250,7 +242,7 @@ namespace frames {
   data += R"(,"status":)";
   data += std::to_string(status);
   data += '}';
-  return event("pusher:subscription_error", cut(channel, longest_echo), data);
+  return event("pusher:subscription_error", fanfare::detail::text::cut_utf8(channel, longest_echo), data);
 }
 
 /// An error of no channel. Its data is a JSON object: clients read no other.

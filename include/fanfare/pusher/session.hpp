@@ -6,6 +6,7 @@
 #include <fanfare/core/channel_name.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/text.hpp>
 #include <fanfare/http/request.hpp>
 #include <fanfare/pusher/auth.hpp>
 #include <fanfare/pusher/client_frame.hpp>
@@ -332,7 +333,7 @@ class Session {
   /// \param message  for people; UTF-8, cut to `longest_reason` bytes.
   /// \returns        `Close`.
   [[nodiscard]] Action close(std::uint16_t code, std::string_view message) {
-    const std::string_view reason = cut(message, longest_reason);
+    const std::string_view reason = fanfare::detail::text::cut_utf8(message, longest_reason);
     Close action{code, std::string(reason), frames::error(code, reason)};
     state_ = State::closed;
     return action;

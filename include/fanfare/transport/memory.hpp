@@ -89,27 +89,11 @@ class MemoryTransport final : public Door {
     friend class MemoryTransport;
 
     [[nodiscard]] std::optional<MemoryMessage> decode() {
-      const std::string_view bytes = wire_;
-      if (bytes.size() < 2) return std::nullopt;
-      const auto byte = [&](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(bytes[i])}; };
-      std::size_t header = 2;
-      std::uint64_t size = byte(1);
-      if (size >= 126) {
-        const std::size_t digits = size == 126 ? 2 : 8;
-        if (bytes.size() < header + digits) return std::nullopt;
-        size = 0;
-        for (std::size_t i = 0; i < digits; ++i) size = size << 8U | byte(header + i);
-        header += digits;
-      }
-      if (bytes.size() - header < size) return std::nullopt;
-      MemoryMessage message{static_cast<websocket::Opcode>(byte(0) & 0xfU), {}, 0};
-      std::string_view payload = bytes.substr(header, static_cast<std::size_t>(size));
-      if (message.opcode == websocket::Opcode::close && payload.size() >= 2) {
-        message.code = static_cast<std::uint16_t>(byte(header) << 8U | byte(header + 1));
-        payload.remove_prefix(2);
-      }
-      message.text = payload;
-      wire_.erase(0, header + static_cast<std::size_t>(size));
+      const websocket::ServerFrame frame = websocket::read_server_frame(wire_);
+      if (frame.size == 0) return std::nullopt;
+      MemoryMessage message{frame.opcode, std::string(frame.payload), 0};
+      if (frame.code != websocket::close_code::no_status) message.code = frame.code;
+      wire_.erase(0, frame.size);
       return message;
     }
 

@@ -231,61 +231,6 @@ struct Converted {
   friend bool operator==(const Converted&, const Converted&) = default;
 };
 
-namespace detail {
-
-struct ServerFrame {
-  websocket::Opcode opcode = websocket::Opcode::text;
-  std::string_view payload;
-  std::size_t size = 0;  ///< 0: it is not here in full
-  bool good = true;
-};
-
-/// Reads the first frame, which is unmasked.
-[[nodiscard]] constexpr ServerFrame read_frame(std::string_view bytes) noexcept {
-  const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(bytes[i])}; };
-  ServerFrame frame;
-  if (bytes.empty()) return frame;
-  frame.opcode = static_cast<websocket::Opcode>(byte(0) & 0xfU);
-  switch (frame.opcode) {
-    case websocket::Opcode::text:
-    case websocket::Opcode::close:
-    case websocket::Opcode::ping:
-    case websocket::Opcode::pong: frame.good = (byte(0) & 0xf0U) == 0x80U; break;
-    default: frame.good = false;
-  }
-  if (!frame.good || bytes.size() < 2) return frame;
-  std::uint64_t size = byte(1);
-  frame.good = size < 0x80U && (size <= websocket::max_control_payload || !websocket::is_control(frame.opcode));
-  if (!frame.good) return frame;
-  std::size_t header = 2;
-  if (size > websocket::max_control_payload) {
-    header = size == 126 ? 4 : 10;
-    if (bytes.size() < header) return frame;
-    size = 0;
-    for (std::size_t i = 2; i < header; ++i) size = size << 8U | byte(i);
-  }
-  if (bytes.size() - header < size) return frame;
-  frame.payload = bytes.substr(header, static_cast<std::size_t>(size));
-  frame.size = header + frame.payload.size();
-  frame.good = frame.opcode != websocket::Opcode::close || frame.payload.size() != 1;
-  return frame;
-}
-
-/// \returns  the code that was read.
-inline std::uint16_t append_close_frame(std::string& to, std::string_view payload) {
-  std::uint16_t code = websocket::close_code::no_status;
-  if (payload.size() >= 2) {
-    const auto high = static_cast<unsigned char>(payload[0]);
-    const auto low = static_cast<unsigned char>(payload[1]);
-    code = static_cast<std::uint16_t>(high << 8U | low);
-    payload.remove_prefix(2);
-  }
-  append_close(to, code, payload);
-  return code;
-}
-
-}  // namespace detail
-
 /// Turns frames that were made for a WebSocket into lines, for a session that is none.
 ///
 /// | frames | line |
@@ -312,7 +257,7 @@ inline Converted convert(std::string_view frames, std::string& out, std::size_t 
   Converted result;
   bool in_array = false;
   while (out.size() - before < room && result.close_code == websocket::close_code::none) {
-    const detail::ServerFrame frame = detail::read_frame(frames.substr(result.used));
+    const websocket::ServerFrame frame = websocket::read_server_frame(frames.substr(result.used));
     if (!frame.good) result.error = ConvertError::bad_frame;
     if (!frame.good || frame.size == 0) break;
     result.used += frame.size;
@@ -324,7 +269,8 @@ inline Converted convert(std::string_view frames, std::string& out, std::size_t 
     }
     if (std::exchange(in_array, false)) out += "]\n";
     if (frame.opcode == websocket::Opcode::close) {
-      result.close_code = detail::append_close_frame(out, frame.payload);
+      append_close(out, frame.code, frame.payload);
+      result.close_code = frame.code;
     } else {
       const bool asks = frame.opcode == websocket::Opcode::ping && pings == PingAs::heartbeat;
       out += asks ? heartbeat_line : activity_line;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/frame_header.hpp>
+#include <fanfare/detail/text.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -56,12 +58,11 @@ inline constexpr std::size_t max_control_payload = 125;
 /// The most bytes of a close frame's reason.
 inline constexpr std::size_t max_close_reason = max_control_payload - 2;
 /// The longest header that a server writes.
-inline constexpr std::size_t max_header_size = 10;
+inline constexpr std::size_t max_header_size = fanfare::detail::longest_frame_header;
 
 /// The size of the header that a server writes before so many bytes: 2, 4 or 10.
 [[nodiscard]] constexpr std::size_t header_size(std::size_t payload) noexcept {
-  if (payload <= max_control_payload) return 2;
-  return payload <= 0xFFFF ? 4 : 10;
+  return fanfare::detail::frame_header_size(payload);
 }
 
 /// Writes the header of a whole, unmasked message, for payloads that are kept elsewhere.
@@ -71,16 +72,7 @@ inline constexpr std::size_t max_header_size = 10;
 /// \pre       a control frame's payload has at most `max_control_payload` bytes.
 constexpr std::size_t write_header(char* to, Opcode opcode, std::size_t payload) noexcept {
   FANFARE_ASSERT(!is_control(opcode) || payload <= max_control_payload, "a control frame carries at most 125 bytes");
-  const std::size_t size = header_size(payload);
-  to[0] = static_cast<char>(0x80U | static_cast<unsigned>(opcode));
-  if (size == 2) {
-    to[1] = static_cast<char>(payload);
-  } else {
-    to[1] = size == 4 ? char{126} : char{127};
-    std::uint64_t rest = payload;
-    for (std::size_t i = size; i > 2; rest >>= 8U) to[--i] = static_cast<char>(rest & 0xFFU);
-  }
-  return size;
+  return fanfare::detail::write_frame_header(to, static_cast<unsigned>(opcode), payload);
 }
 
 /// Appends a whole, unmasked message.
@@ -97,15 +89,6 @@ inline void append_frame(std::string& to, Opcode opcode, std::string_view payloa
   payload.copy(to.data() + before + size, payload.size());
 }
 
-/// The longest beginning of a UTF-8 text that has at most so many bytes and does not end inside a character.
-[[nodiscard]] constexpr std::string_view cut_utf8(std::string_view text, std::size_t most) noexcept {
-  if (text.size() <= most) return text;
-  std::size_t end = most;
-  // A character has at most three bytes after its first. Where three do not lead to it, the text is not UTF-8 anyway.
-  while (end > 0 && most - end < 3 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-  return text.substr(0, end);
-}
-
 /// Appends a close frame.
 ///
 /// \param code    one that `is_close_code` allows, or `close_code::no_status` for a frame without code and reason.
@@ -114,12 +97,59 @@ inline void append_frame(std::string& to, Opcode opcode, std::string_view payloa
 inline void append_close(std::string& to, std::uint16_t code, std::string_view reason = {}) {
   FANFARE_ASSERT(is_close_code(code) || code == close_code::no_status, "this close code may not be sent");
   if (code == close_code::no_status) return append_frame(to, Opcode::close, {});
-  reason = cut_utf8(reason, max_close_reason);
+  reason = fanfare::detail::text::cut_utf8(reason, max_close_reason);
   char payload[max_control_payload];
   payload[0] = static_cast<char>(code >> 8U);
   payload[1] = static_cast<char>(code & 0xFFU);
   reason.copy(payload + 2, reason.size());
   append_frame(to, Opcode::close, {payload, reason.size() + 2});
+}
+
+/// A frame that a server has written, as a client sees it.
+struct ServerFrame {
+  Opcode opcode = Opcode::text;
+  std::string_view payload;               ///< Of a close frame, its reason.
+  std::uint16_t code = close_code::none;  ///< Of a close frame; `close_code::no_status` where it has none.
+  std::size_t size = 0;                   ///< With its header; 0: it is not there in full.
+  bool good = true;                       ///< Whether it is one that a server of this library writes.
+};
+
+/// Reads the first frame, which is unmasked and whole.
+[[nodiscard]] constexpr ServerFrame read_server_frame(std::string_view bytes) noexcept {
+  const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(bytes[i])}; };
+  ServerFrame frame;
+  if (bytes.empty()) return frame;
+  frame.opcode = static_cast<Opcode>(byte(0) & 0xfU);
+  switch (frame.opcode) {
+    case Opcode::text:
+    case Opcode::close:
+    case Opcode::ping:
+    case Opcode::pong: frame.good = (byte(0) & 0xf0U) == 0x80U; break;
+    default: frame.good = false;
+  }
+  if (!frame.good || bytes.size() < 2) return frame;
+  std::uint64_t size = byte(1);
+  frame.good = size < 0x80U && (size <= max_control_payload || !is_control(frame.opcode)) &&
+               !(frame.opcode == Opcode::close && size == 1);
+  if (!frame.good) return frame;
+  std::size_t header = 2;
+  if (size > max_control_payload) {
+    header = size == 126 ? 4 : 10;
+    if (bytes.size() < header) return frame;
+    size = 0;
+    for (std::size_t i = 2; i < header; ++i) size = size << 8U | byte(i);
+  }
+  if (bytes.size() - header < size) return frame;
+  frame.payload = bytes.substr(header, static_cast<std::size_t>(size));
+  frame.size = header + frame.payload.size();
+  if (frame.opcode == Opcode::close) {
+    frame.code = close_code::no_status;
+    if (size != 0) {
+      frame.code = static_cast<std::uint16_t>(byte(header) << 8U | byte(header + 1));
+      frame.payload.remove_prefix(2);
+    }
+  }
+  return frame;
 }
 
 }  // namespace websocket

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/detail/config.hpp>
+#include <fanfare/detail/text.hpp>
 
 #include <websocketpp/base64/base64.hpp>
 #include <websocketpp/processors/base.hpp>
@@ -76,31 +77,7 @@ struct Handshake {
 
 namespace detail {
 
-[[nodiscard]] constexpr char lower(char c) noexcept {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-[[nodiscard]] constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (lower(a[i]) != lower(b[i])) return false;
-  }
-  return true;
-}
-
-/// Whether a comma-separated list holds a token.
-[[nodiscard]] constexpr bool has_token(std::string_view list, std::string_view token) noexcept {
-  constexpr std::string_view blanks = " \t";
-  while (true) {
-    const std::size_t comma = list.find(',');
-    std::string_view item = list.substr(0, comma);
-    item.remove_prefix(item.find_first_not_of(blanks) < item.size() ? item.find_first_not_of(blanks) : item.size());
-    item = item.substr(0, item.find_last_not_of(blanks) + 1);
-    if (equal_ignoring_case(item, token)) return true;
-    if (comma == std::string_view::npos) return false;
-    list.remove_prefix(comma + 1);
-  }
-}
+namespace text = fanfare::detail::text;
 
 /// Whether it can be 16 bytes in base64.
 [[nodiscard]] inline bool is_key(std::string_view key) noexcept {
@@ -122,16 +99,16 @@ struct UpgradeFields {
   std::string_view version;
 
   constexpr void add(std::string_view name, std::string_view value) noexcept {
-    if (equal_ignoring_case(name, "Upgrade")) {
-      upgrade = upgrade || has_token(value, "websocket");
-    } else if (equal_ignoring_case(name, "Connection")) {
-      connection = connection || has_token(value, "upgrade");
-    } else if (equal_ignoring_case(name, "Host")) {
+    if (text::same_word(name, "Upgrade")) {
+      upgrade = upgrade || text::has_token(value, "websocket");
+    } else if (text::same_word(name, "Connection")) {
+      connection = connection || text::has_token(value, "upgrade");
+    } else if (text::same_word(name, "Host")) {
       ++hosts;
-    } else if (equal_ignoring_case(name, "Sec-WebSocket-Key")) {
+    } else if (text::same_word(name, "Sec-WebSocket-Key")) {
       ++keys;
       key = value;
-    } else if (equal_ignoring_case(name, "Sec-WebSocket-Version")) {
+    } else if (text::same_word(name, "Sec-WebSocket-Version")) {
       ++versions;
       version = value;
     }
