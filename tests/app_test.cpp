@@ -358,6 +358,26 @@ TEST(App, AdmitsAsManyClientsAsItMay) {
   EXPECT_FALSE(app.admit());
 }
 
+TEST(App, AdmitsAsManyOfAnAddressAsItMay) {
+  AppOptions few = options();
+  few.max_connections = 4;
+  few.max_connections_per_address = 2;
+  App app{few};
+  EXPECT_TRUE(app.counts_addresses());
+  EXPECT_EQ(app.admit_from(7), Admission::admitted);
+  EXPECT_EQ(app.admit_from(7), Admission::admitted);
+  EXPECT_EQ(app.admit_from(7), Admission::address_full);
+  EXPECT_EQ(app.connections(), 2U);
+  EXPECT_EQ(app.admit_from(8), Admission::admitted);
+  EXPECT_EQ(app.admit_from(0), Admission::admitted) << "not known where from";
+  EXPECT_EQ(app.admit_from(9), Admission::app_full);
+  app.dismiss_from(7);
+  app.dismiss_from(0);
+  EXPECT_EQ(app.admit_from(7), Admission::admitted);
+  EXPECT_EQ(app.admit_from(7), Admission::address_full);
+  EXPECT_EQ(app.connections(), 3U);
+}
+
 TEST(App, WithoutABoundItAdmitsEverybody) {
   App app{options()};
   for (int i = 0; i < 1000; ++i) EXPECT_TRUE(app.admit());

@@ -95,6 +95,7 @@ int main(int count, char** values) {
   server_options.keep_alive_timeout = std::chrono::seconds(options.keep_alive_timeout);
   server_options.drain_timeout = std::chrono::seconds(options.drain_timeout);
   server_options.path_prefix = options.path_prefix;
+  server_options.forwarded_for = options.forwarded_for;
   if (options.development) {
     server_options.on_request = [&demo](const fanfare::http::Request& request) { return demo->handle(request); };
   }

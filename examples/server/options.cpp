@@ -66,6 +66,8 @@ constexpr Number<Options> server_numbers[] = {
 
 constexpr Number<OptionsApp> app_numbers[] = {
     {"max_connections", 0, 100'000'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_connections = n; }},
+    {"max_connections_per_address", 0, 1'000'000,
+     [](OptionsApp& a, std::uint64_t n) { a.app.max_connections_per_address = n; }},
     {"max_channels_per_connection", 1, 1'000'000,
      [](OptionsApp& a, std::uint64_t n) { a.app.max_channels_per_connection = n; }},
     {"max_presence_members", 1, 100'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_presence_members = n; }},
@@ -74,12 +76,15 @@ constexpr Number<OptionsApp> app_numbers[] = {
     {"max_watchlist", 1, 10'000, [](OptionsApp& a, std::uint64_t n) { a.app.max_watchlist = n; }},
     {"client_events_per_second", 1, 1'000'000,
      [](OptionsApp& a, std::uint64_t n) { a.app.client_events_per_second = static_cast<unsigned>(n); }},
+    {"messages_per_second", 0, 1'000'000,
+     [](OptionsApp& a, std::uint64_t n) { a.app.messages_per_second = static_cast<unsigned>(n); }},
     {"cache_ttl", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.cache_ttl = std::chrono::seconds(n); }},
     {"activity_timeout", 1, day,
      [](OptionsApp& a, std::uint64_t n) { a.app.activity_timeout = std::chrono::seconds(n); }},
     {"pong_timeout", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.pong_timeout = std::chrono::seconds(n); }},
     {"authorized_timeout", 0, day,
      [](OptionsApp& a, std::uint64_t n) { a.app.authorized_timeout = std::chrono::seconds(n); }},
+    {"idle_timeout", 0, day, [](OptionsApp& a, std::uint64_t n) { a.app.idle_timeout = std::chrono::seconds(n); }},
     {"max_event_bytes", 1, 64 * mib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.data = n; }},
     {"max_event_name_bytes", 1, 64 * kib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.event_name = n; }},
     {"max_channel_name_bytes", 1, 64 * kib, [](OptionsApp& a, std::uint64_t n) { a.app.limits.channel_name = n; }},
@@ -399,7 +404,7 @@ class File {
   }
 
   Problem read_server(const json::object& object) {
-    std::vector<std::string> known{"listen", "listen_tls", "apps", "path_prefix"};
+    std::vector<std::string> known{"listen", "listen_tls", "apps", "path_prefix", "forwarded_for"};
     for (const auto& n : server_numbers) known.emplace_back(n.key);
     for (const auto& f : file_names) known.emplace_back(f.key);
     for (const auto& member : object) {
@@ -421,6 +426,9 @@ class File {
         p = read_listen(member.value(), key, options_.listen_tls);
       } else if (key == "apps") {
         p = read_apps(member.value());
+      } else if (key == "forwarded_for") {
+        if (!member.value().is_bool()) return wrong(key, "expected true or false");
+        options_.forwarded_for = member.value().get_bool();
       } else if (key == "path_prefix") {
         const auto text = string(member.value());
         if (!text || !is_prefix(*text)) return wrong(key, prefix_expected);
@@ -639,6 +647,7 @@ Problem apply(Options& options, const Flag& flag) {
     return {};
   }
   if (flag.name == "--app") return add_app(options, flag.value);
+  if (flag.name == "--forwarded-for") options.forwarded_for = true;
   if (flag.name == "--path-prefix") {
     if (!is_prefix(flag.value)) return problem("--path-prefix " + quoted(flag.value), prefix_expected);
     options.path_prefix = flag.value;
@@ -745,7 +754,7 @@ ReadOptions read_options(std::span<const std::string> arguments,
     return result;
   };
 
-  std::vector<std::string> without_value{"--help", "--version"};
+  std::vector<std::string> without_value{"--help", "--version", "--forwarded-for"};
   for (const Switch& w : app_switches) {
     if (w.has_flag) without_value.push_back(flag_name(w.key));
   }
@@ -858,6 +867,7 @@ Without --app and --config it serves one application whose credentials everybody
                              an HTTP connection is closed after so long without a request (120)
   --drain-timeout SECONDS    how long a stopping server waits for its clients (5)
   --path-prefix /PATH        serve below this path (none)
+  --forwarded-for            a proxy in front says in X-Forwarded-For where clients come from
   --webhook-ca-file FILE     whom to trust for webhooks, in PEM (the system's authorities)
   --pusher-js FILE           pusher.min.js for the demo's page
   --help                     print this

@@ -37,6 +37,7 @@ struct Options {
   unsigned keep_alive_timeout = 120;  ///< Seconds.
   unsigned drain_timeout = 5;         ///< Seconds.
   std::string path_prefix;
+  bool forwarded_for = false;
   std::string pusher_js;  ///< The client library that the demo's page loads; empty: where the build expects it.
   bool help = false;      ///< Print `help_text` and end; nothing else is filled in.
   bool version = false;   ///< Print the version and end; nothing else is filled in.

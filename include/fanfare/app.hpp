@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,13 @@ enum class ClientEventVerdict : std::uint8_t {
   relay,   ///< All others in the channel get it.
   drop,    ///< Nobody does, and the client is told nothing: the host has dealt with it.
   refuse,  ///< Nobody does, and the client is told so.
+};
+
+/// Whether there is room for a client.
+enum class Admission : std::uint8_t {
+  admitted,
+  app_full,      ///< There are `AppOptions::max_connections` already.
+  address_full,  ///< There are `AppOptions::max_connections_per_address` from there already.
 };
 
 /// Something that happened in an application.
@@ -101,17 +109,21 @@ struct AppOptions {
   bool hosted_subscription_errors = false;
 
   std::size_t max_connections = 0;                 ///< Clients at one time; 0: as many as the server takes.
+  std::size_t max_connections_per_address = 0;     ///< Of one IPv4 address, or one IPv6 network (/64); 0: no bound.
   std::size_t max_channels_per_connection = 1000;  ///< Channels that one client holds.
   std::size_t max_presence_members = 100;          ///< Users in one presence channel.
   std::size_t max_user_bytes = 1024;               ///< Of what a client says of its user, as JSON.
   std::size_t max_user_id_bytes = 128;             ///< Of a user's id.
   std::size_t max_watchlist = 100;                 ///< Users that one client watches.
   unsigned client_events_per_second = 10;          ///< Of one client.
+  unsigned messages_per_second = 0;                ///< Of one client, of any kind; the rest waits. 0: no bound.
   std::chrono::seconds cache_ttl{1800};            ///< How long a cache channel keeps its last event.
   std::chrono::seconds activity_timeout{120};      ///< A silent client is asked after so long; at least 1 s.
   std::chrono::seconds pong_timeout{30};           ///< And given up when it is silent for so long again; at least 1 s.
   /// A client that has neither signed in nor entered a private or presence channel by then is closed; 0: never.
   std::chrono::seconds authorized_timeout{0};
+  /// A client that has been in no channel, and not signed in, for so long is closed; 0: never.
+  std::chrono::seconds idle_timeout{0};
   std::vector<std::string> allowed_origins{};  ///< Hosts that pages may come from, `*.` in front allowed; empty: all.
   Limits limits{.data = 10 * 1024};            ///< Of names, data and channels.
   std::uint64_t seed = 0;                      ///< See `RegistryOptions::seed`; servers choose one.
@@ -296,6 +308,37 @@ class App {
   /// Counts a client out that was admitted.
   void dismiss() noexcept { connections_.fetch_sub(1, std::memory_order_relaxed); }
 
+  /// Counts a client in, if there is room for it and for its address.
+  /// \param address   where it comes from, as a number; 0: not known, and not counted.
+  /// \throws          `std::bad_alloc`.
+  [[nodiscard]] Admission admit_from(std::uint64_t address) {
+    if (!admit()) return Admission::app_full;
+    if (!counts_addresses() || address == 0) return Admission::admitted;
+    try {
+      const std::lock_guard lock(addresses_mutex_);
+      std::size_t& of_address = addresses_[address];
+      if (of_address < options_.max_connections_per_address) {
+        ++of_address;
+        return Admission::admitted;
+      }
+    } catch (...) {
+      dismiss();
+      throw;
+    }
+    dismiss();
+    return Admission::address_full;
+  }
+  /// Counts a client out that `admit_from` has let in, with the same address.
+  void dismiss_from(std::uint64_t address) noexcept {
+    dismiss();
+    if (!counts_addresses() || address == 0) return;
+    const std::lock_guard lock(addresses_mutex_);
+    const auto found = addresses_.find(address);
+    if (--found->second == 0) addresses_.erase(found);
+  }
+  /// Whether `admit_from` wants to know where a client comes from.
+  [[nodiscard]] bool counts_addresses() const noexcept { return options_.max_connections_per_address != 0; }
+
   /// Whether anybody wants to be told of what happens.
   [[nodiscard]] bool tells() const noexcept { return options_.on_event != nullptr; }
 
@@ -386,7 +429,9 @@ class App {
   bool telling_ = false;
   std::size_t events_dropped_ = 0;
   std::atomic<std::size_t> connections_{0};  // a number and nothing else: relaxed
-  ChannelRegistry<> channels_;               // last: its hooks use the others until it has ended
+  std::mutex addresses_mutex_;
+  std::unordered_map<std::uint64_t, std::size_t> addresses_;  // under the mutex: connections of each
+  ChannelRegistry<> channels_;                                // last: its hooks use the others until it has ended
 };
 
 FANFARE_NAMESPACE_END

@@ -55,6 +55,7 @@ struct ServerOptions {
   std::chrono::milliseconds drain_timeout{5000};  ///< How long `stop` waits for clients to go.
   std::string webhook_ca_file{};  ///< Whom to trust for webhooks, in PEM; empty: the system's authorities.
   std::string path_prefix{};      ///< In front of `/app/…` and `/apps/…`.
+  bool forwarded_for = false;     ///< Whether a proxy in front says in `X-Forwarded-For` where clients come from.
   /// Answers requests that are neither a WebSocket nor for the HTTP API; with nothing, it is a 404. Called on a loop, on
   /// as many threads as there are loops; what it triggers goes out in the same turn.
   std::function<std::optional<http::Response>(const http::Request&)> on_request{};
@@ -348,6 +349,7 @@ class Server {
     loop.fanout.outbox_bytes = options_.max_outbox_bytes;
     loop.mailbox_bytes = options_.max_mailbox_bytes;
     loop.max_connections = options_.max_connections;
+    loop.forwarded_for = options_.forwarded_for;
     loop.max_descriptors = descriptors > 2 * spare_descriptors ? descriptors - spare_descriptors : descriptors / 2;
     loop.http.body_bytes = static_cast<std::uint32_t>(options_.max_body_bytes);
     loop.messages.bytes = options_.max_message_bytes;

@@ -224,10 +224,12 @@ TEST(ServerOptions, HasTheDefaultsOfTheLibrary) {
 TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   const auto result = read_file(R"({
     "listen": ["127.0.0.1:7000", "localhost:7001"], "threads": 2, "max_outbox_bytes": 81920, "path_prefix": "/rt",
+    "forwarded_for": true,
     "apps": [
       {"id": 42, "key": "k", "secret": "s", "enabled": false, "max_connections": 5, "max_channels_per_connection": 6,
        "activity_timeout": 7, "pong_timeout": 8, "max_event_bytes": 9, "max_event_name_bytes": 10,
-       "max_channel_name_bytes": 11, "max_channels": 12, "max_channels_per_trigger": 13},
+       "max_channel_name_bytes": 11, "max_channels": 12, "max_channels_per_trigger": 13,
+       "max_connections_per_address": 14, "messages_per_second": 15, "idle_timeout": 16},
       {"id": "b", "key": "k2", "secret": "s"}
     ]})");
   ASSERT_TRUE(result) << result.error;
@@ -235,6 +237,7 @@ TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   EXPECT_EQ(o.listen, (Arguments{"127.0.0.1:7000", "localhost:7001"}));
   EXPECT_EQ(o.threads, 2U);
   EXPECT_EQ(o.max_outbox_bytes, 81920U);
+  EXPECT_TRUE(o.forwarded_for);
   EXPECT_EQ(o.path_prefix, "/rt");
   ASSERT_EQ(o.apps.size(), 2U);
   const fanfare::AppOptions& app = o.apps[0].app;
@@ -249,6 +252,9 @@ TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   EXPECT_EQ(app.limits.channel_name, 11U);
   EXPECT_EQ(app.limits.channels, 12U);
   EXPECT_EQ(app.limits.channels_per_trigger, 13U);
+  EXPECT_EQ(app.max_connections_per_address, 14U);
+  EXPECT_EQ(app.messages_per_second, 15U);
+  EXPECT_EQ(app.idle_timeout.count(), 16);
   EXPECT_TRUE(o.apps[1].app.enabled);
 }
 

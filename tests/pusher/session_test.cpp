@@ -857,6 +857,56 @@ TEST(SessionAuthorized, KeepsTheTimeWhateverTheClockSays) {
   }
 }
 
+TEST(SessionIdle, IsWhoIsInNoChannelAndNotSignedIn) {
+  App app{{.id = "1", .key = "key", .secret = "secret", .user_authentication = true, .idle_timeout = 10s}};
+  constexpr std::string_view reason = "The connection has been in no channel for too long";
+  const Action closed = Close{4202, std::string(reason), frames::error(4202, reason)};
+  {
+    Session session({1, 2});
+    ASSERT_TRUE(std::holds_alternative<Send>(session.open(&app, {.query = "protocol=7"}, 0ms)));
+    EXPECT_EQ(session.tick(9'999ms, false), Action(Nothing{}));
+    EXPECT_EQ(session.tick(10s, true), Action(Nothing{}));
+    EXPECT_EQ(session.tick(19'999ms, false), Action(Nothing{})) << "from when it was last seen in a channel";
+    EXPECT_EQ(session.tick(20s, false), closed);
+    EXPECT_FALSE(session.is_open());
+  }
+  {
+    Session session({1, 2});
+    ASSERT_TRUE(std::holds_alternative<Send>(session.open(&app, {.query = "protocol=7"}, 0ms)));
+    ASSERT_TRUE(std::holds_alternative<Send>(
+        session.signed_in({.user_id = "ada", .user_data = {}, .user_info = "null"}, true)));
+    EXPECT_EQ(session.tick(100s, false), Action(Nothing{}));
+  }
+  App without{{.id = "1", .key = "key", .secret = "secret"}};
+  Session session({1, 2});
+  ASSERT_TRUE(std::holds_alternative<Send>(session.open(&without, {.query = "protocol=7"}, 0ms)));
+  EXPECT_EQ(session.tick(100s, false), Action(Nothing{}));
+}
+
+TEST(SessionPace, IsSoManyMessagesInASecond) {
+  App app{{.id = "1", .key = "key", .secret = "secret", .messages_per_second = 3}};
+  for (const Milliseconds begin : {Milliseconds{0}, Milliseconds{0xffff'fe00}}) {
+    Session session({1, 2});
+    EXPECT_FALSE(session.paced(begin)) << "before it is open";
+    ASSERT_TRUE(std::holds_alternative<Send>(session.open(&app, {.query = "protocol=7"}, begin)));
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_FALSE(session.paced(begin + 500ms)) << i;
+      EXPECT_EQ(session.receive(R"({"event":"pusher:ping"})", begin + 500ms), Action(Send{frames::pong()}));
+    }
+    EXPECT_TRUE(session.paced(begin + 500ms));
+    EXPECT_TRUE(session.paced(begin + 1'499ms));
+    for (int i = 0; i < 10; ++i) session.heard(begin + 1'499ms);
+    EXPECT_FALSE(session.paced(begin + 1'500ms));
+    EXPECT_EQ(session.receive("no JSON", begin + 1'500ms).index(), Action(Send{}).index()) << "of any kind";
+    EXPECT_FALSE(session.paced(begin + 1'500ms));
+  }
+  App without{{.id = "1", .key = "key", .secret = "secret"}};
+  Session session({1, 2});
+  ASSERT_TRUE(std::holds_alternative<Send>(session.open(&without, {.query = "protocol=7"}, 0ms)));
+  for (int i = 0; i < 1000; ++i) static_cast<void>(session.receive(R"({"event":"pusher:pong"})", 0ms));
+  EXPECT_FALSE(session.paced(0ms));
+}
+
 TEST(SessionAuthorized, IsWhoWasLetInOnce) {
   App app{{.id = "1", .key = "key", .secret = "secret", .activity_timeout = 3600s, .authorized_timeout = 10s}};
   const auto stays = [&](std::string_view channel, SubscribeOutcome outcome) {

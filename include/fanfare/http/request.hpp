@@ -66,6 +66,16 @@ struct Request {
     return value == nullptr ? std::string_view{} : std::string_view(*value);
   }
 
+  /// The value of the last field of that name; empty where there is none.
+  /// \complexity  O(fields).
+  [[nodiscard]] std::string_view last_field(std::string_view name) const noexcept {
+    std::string_view value;
+    for (const Field& field : fields) {
+      if (detail::same_word(field.name, name)) value = field.value;
+    }
+    return value;
+  }
+
   /// Whether one of the fields of that name has `token` in its comma list, without regard to case: with
   /// `Connection: keep-alive, Upgrade`, `has_token("connection", "upgrade")` (RFC 9110 §5.6.1). Quotes mean nothing.
   /// \complexity  O(size of the fields).

@@ -36,6 +36,7 @@ inline constexpr std::uint16_t unauthorized = 4009;          ///< The connection
 inline constexpr std::uint16_t over_capacity = 4100;  ///< The server has too much to do; for a slow consumer too.
 inline constexpr std::uint16_t reconnect = 4200;      ///< The server stops; another may be there.
 inline constexpr std::uint16_t no_pong = 4201;        ///< The client was silent for too long.
+inline constexpr std::uint16_t inactive = 4202;       ///< It has been in no channel for too long.
 
 }  // namespace close_code
 

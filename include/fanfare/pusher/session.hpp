@@ -121,6 +121,7 @@ struct Opening {
   std::string_view origin = {};  ///< The `Origin` header; empty where there is none.
   bool tls = false;              ///< Whether the client came through TLS.
   bool over_capacity = false;    ///< Whether the server has all connections it can have, whatever the application.
+  bool address_full = false;     ///< Whether the application has all connections it may have from one address.
 };
 
 /// How it went to enter a client into a channel.
@@ -199,15 +200,18 @@ class Session {
     if (opening.full) {
       return close(close_code::over_quota, "The application has all the connections that it may have");
     }
+    if (opening.address_full) {
+      return close(close_code::over_capacity, "There are too many connections from this address: try again later");
+    }
     if (opening.over_capacity) {
       return close(close_code::over_capacity, "The server has all the connections that it can have: try again later");
     }
     Action action = Send{frames::connection_established(
         id_, std::chrono::duration_cast<std::chrono::seconds>(bounded(options.activity_timeout)))};
     app_ = app;
-    since_ = now;
-    opened_ = clock(now);
-    protocol_ = *protocol;
+    since_ = clock(now);
+    opened_ = occupied_ = clock(now);
+    protocol_ = *protocol & 7U;
     state_ = State::open;
     return action;
   }
@@ -217,6 +221,8 @@ class Session {
   [[nodiscard]] Action receive(std::string_view text, Milliseconds now) {
     if (!is_open()) return Nothing{};
     heard(now);
+    renew_second(now);
+    ++messages_;
     ClientFrame frame(text);
     if (frame.error() != ClientFrameError::none) return complain(message(frame.error()));
     const std::string_view event = frame.event();
@@ -225,7 +231,7 @@ class Session {
     if (event == "pusher:subscribe") return subscribe(frame);
     if (event == "pusher:unsubscribe") return unsubscribe(frame);
     if (event == "pusher:signin") return sign_in(frame);
-    if (event.starts_with("client-")) return client_event(frame, now);
+    if (event.starts_with("client-")) return client_event(frame);
     return complain(joined({"Unsupported event received on socket: '", excerpt(event), "'"}));
   }
 
@@ -294,26 +300,40 @@ class Session {
 
   /// Tells that something came from the client that `receive` was not given: a ping, a pong, a binary message.
   void heard(Milliseconds now) noexcept {
-    since_ = now;
+    since_ = clock(now);
     asked_ = false;
+  }
+
+  /// Whether the client has sent all the messages that it may send in one second. What else it sends is to wait: a
+  /// transport stops reading, and asks again a little later.
+  [[nodiscard]] bool paced(Milliseconds now) noexcept {
+    if (!is_open() || app_->options().messages_per_second == 0) return false;
+    renew_second(now);
+    return messages_ >= app_->options().messages_per_second;
   }
 
   /// Lets time pass: asks a client that has been silent for `AppOptions::activity_timeout` whether it is there, and gives
   /// it up when it has then been silent for `AppOptions::pong_timeout`. An early call does nothing, a late one does no harm.
   ///
   /// Also ends a connection that has neither signed in nor entered a private or presence channel within
-  /// `AppOptions::authorized_timeout`.
+  /// `AppOptions::authorized_timeout`, and one that has been in no channel for `AppOptions::idle_timeout`.
   ///
+  /// \param in_channel  whether the client is in a channel now.
   /// \returns  `Nothing`; or a question, which is `Ping`, in version 5 of the protocol `Send` with `pusher:ping`; or
   ///           `Close`.
-  [[nodiscard]] Action tick(Milliseconds now) {
+  [[nodiscard]] Action tick(Milliseconds now, bool in_channel = true) {
     if (!is_open()) return Nothing{};
     const AppOptions& options = app_->options();
     if (options.authorized_timeout > options.authorized_timeout.zero() && !authorized_ && user_ == nullptr &&
         elapsed(opened_, now) >= bounded(options.authorized_timeout)) {
       return close(close_code::unauthorized, "Connection not authorized within timeout.");
     }
-    if (now - since_ < bounded(asked_ ? options.pong_timeout : options.activity_timeout)) return Nothing{};
+    if (in_channel || user_ != nullptr) occupied_ = clock(now);
+    if (options.idle_timeout > options.idle_timeout.zero() &&
+        elapsed(occupied_, now) >= bounded(options.idle_timeout)) {
+      return close(close_code::inactive, "The connection has been in no channel for too long");
+    }
+    if (elapsed(since_, now) < bounded(asked_ ? options.pong_timeout : options.activity_timeout)) return Nothing{};
     if (asked_) return close(close_code::no_pong, "Pong reply not received in time");
     Action action;
     if (protocol_ == 5) {
@@ -321,7 +341,7 @@ class Session {
     } else {
       action = Ping{};
     }
-    since_ = now;  // so that a late call leaves the client all its time to answer
+    since_ = clock(now);  // so that a late call leaves the client all its time to answer
     asked_ = true;
     return action;
   }
@@ -489,7 +509,7 @@ class Session {
     return Unsubscribe{std::string(channel.text)};
   }
 
-  Action client_event(const ClientFrame& frame, Milliseconds now) {
+  Action client_event(const ClientFrame& frame) {
     const AppOptions& options = app_->options();
     if (!options.client_events) {
       return complain("To send client events, you must enable this feature in the settings of the application");
@@ -514,17 +534,20 @@ class Session {
       return complain(joined({"The data content of this event exceeds the allowed maximum (",
                               std::to_string(options.limits.data), " bytes)"}));
     }
-    if (!may_send_event(now)) return Send{frames::client_event_rate(options.client_events_per_second)};
+    if (!may_send_event()) return Send{frames::client_event_rate(options.client_events_per_second)};
     return Relay{std::string(channel.text), std::string(frame.event()), std::string(data)};
   }
 
-  // Counts an event in a second that begins with the first one.
-  bool may_send_event(Milliseconds now) noexcept {
+  // A second begins with the first message that comes after the last one has ended.
+  void renew_second(Milliseconds now) noexcept {
     const Milliseconds age = elapsed(second_, now);
-    if (events_ == 0 || age < Milliseconds{0} || age >= std::chrono::seconds{1}) {
-      second_ = clock(now);
-      events_ = 0;
-    }
+    if (messages_ != 0 && age >= Milliseconds{0} && age < std::chrono::seconds{1}) return;
+    second_ = clock(now);
+    messages_ = events_ = 0;
+  }
+
+  // Counts an event among those of the second that `receive` has begun.
+  bool may_send_event() noexcept {
     if (events_ >= app_->options().client_events_per_second) return false;
     ++events_;
     return true;
@@ -671,15 +694,17 @@ class Session {
 
   SocketId id_;
   const App* app_ = nullptr;
-  Milliseconds since_{0};  // when the client was heard last, or asked
-  MemberPtr user_;         // who is signed in; null: nobody
+  MemberPtr user_;           // who is signed in; null: nobody
+  std::uint32_t since_ = 0;  // when the client was heard last, or asked
   std::uint32_t opened_ = 0;
-  std::uint32_t second_ = 0;  // when the first of the events came that are counted
-  std::uint32_t events_ = 0;
-  std::uint8_t protocol_ = 0;
-  State state_ = State::fresh;
-  bool asked_ = false;
-  bool authorized_ = false;  // has been in a channel that is not open to all
+  std::uint32_t occupied_ = 0;  // when it was last in a channel, or signed in
+  std::uint32_t second_ = 0;    // when the first of the messages came that are counted
+  std::uint32_t messages_ = 0;
+  std::uint32_t events_ : 24 = 0;  // of clients, among the messages
+  std::uint8_t protocol_ : 3 = 0;
+  State state_ : 2 = State::fresh;
+  bool asked_ : 1 = false;
+  bool authorized_ : 1 = false;  // has been in a channel that is not open to all
 };
 
 static_assert(sizeof(Session) <= 64, "there are many of them");

@@ -164,6 +164,9 @@ struct Peer {
   std::uint16_t reserved = 0;    ///< how many of its channels are the protocol's own
 };
 
+/// Whether it is in a channel, or on its way into one, that is not the protocol's own.
+[[nodiscard]] inline bool in_channel(const Peer& peer) noexcept { return peer.memberships.size() != peer.reserved; }
+
 /// What moves bytes for a loop, to connections of the type `C`, which derives from `Peer`.
 ///
 /// | expression | type | meaning |

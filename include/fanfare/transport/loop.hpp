@@ -12,6 +12,7 @@
 #include <fanfare/pusher/http_api.hpp>
 #include <fanfare/pusher/session.hpp>
 #include <fanfare/pusher/socket_id.hpp>
+#include <fanfare/transport/address.hpp>
 #include <fanfare/transport/fanout.hpp>
 #include <fanfare/transport/perform.hpp>
 #include <fanfare/transport/tls.hpp>
@@ -70,6 +71,7 @@ struct LoopOptions {
   std::chrono::seconds keep_alive_timeout{120};  ///< A connection without a request is closed after so long.
   std::chrono::seconds close_timeout{5};         ///< A client that is asked to go must have gone after so long.
   std::string path_prefix{};                     ///< In front of `/app/KEY`.
+  bool forwarded_for = false;                    ///< Whether proxies say in `X-Forwarded-For` where clients come from.
   /// Answers requests that are neither a WebSocket nor the HTTP API's.
   std::function<std::optional<http::Response>(const http::Request&)> on_request{};
 };
@@ -82,7 +84,7 @@ struct Connection final : Peer {
     http,
     websocket,  ///< Or a session of an HTTP fallback, which has no descriptor.
     carrying,   ///< Its request is answered with what a session is sent.
-    moving,     ///< To the loop of the session that its request is for.
+    moving,     ///< To the loop of the session that its request is for, or waits here until it may be served.
     closing,    ///< Its last bytes are on their way; what the client sends is read for the sake of its end alone.
     ended,      ///< Waits to be freed.
   };
@@ -95,25 +97,27 @@ struct Connection final : Peer {
     explicit WebSocket(pusher::SocketId id) noexcept : session(id) {}
     websocket::Receiver receiver;
     pusher::Session session;
-    App* app = nullptr;    ///< that has admitted it
-    bool counted = false;  ///< among the clients
+    App* app = nullptr;         ///< that has admitted it
+    AddressNumber address = 0;  ///< where it counts
+    bool counted = false;       ///< among the clients
   };
 
   /// A session of an HTTP fallback.
   struct Xhr {
     std::string name;
     Connection* receiver = nullptr;  ///< whose request is answered with what the session is sent
-    std::string before{};            ///< lines that come before all others
+    std::string before{};            ///< lines that come before all others; what a poll is to be answered with
     std::size_t carried_units = 0;   ///< sent to the receiver, as a client in JavaScript counts
     bool streaming = false;
     bool chunked = false;
+    bool poll_due = false;  ///< its poll is answered at the end of the turn
   };
   /// A request that is answered with what a session is sent.
   struct Carried {
     Connection* session;
     http::ReplyTo to;
   };
-  /// A request that another loop is going to answer.
+  /// A request that another loop is going to answer, or this one a little later.
   struct Parked {
     http::Request request;
     std::uint32_t home;
@@ -140,6 +144,7 @@ struct Connection final : Peer {
   State state = State::http;
   bool in_ready = false;
   bool in_failed = false;
+  bool paced = false;  ///< It has sent as many messages as it may: what else it sends waits.
   bool lags_too_much = false;
   bool terminated = false;    ///< Its user is to go.
   bool at_end = false;        ///< The client sends no more: what is still in the socket is the last.
@@ -211,6 +216,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
         set_(executor_),
         sweep_timer_(executor_),
         drain_timer_(executor_),
+        pace_timer_(executor_),
         processors_(group.options.messages),
         buffer_(buffer_size),
         fanout_(*this, *this, group.options.fanout) {}
@@ -301,6 +307,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
     std::error_code ignored;
     sweep_timer_.cancel();
     drain_timer_.cancel();
+    pace_timer_.cancel();
     set_.close(ignored);
     drained_.store(true, std::memory_order_release);
   }
@@ -360,6 +367,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   static constexpr std::size_t answers_per_turn = 64 * 1024;  // bytes, of one connection
   static constexpr std::size_t small_turn = 64;
   static constexpr std::size_t keep_answer_bytes = 1 << 20;
+  static constexpr std::chrono::milliseconds pace_time{100};
   static constexpr std::chrono::seconds xhr_pause{10};  // how long a session lives without a request to carry it
   static constexpr std::size_t xhr_stream_units = 256 * 1024;
   static constexpr std::chrono::seconds xhr_poll_time{25};  // how long a poll is held
@@ -397,6 +405,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
       send_answers();
       fanout_.flush();
     }
+    answer_polls();
     bury();
     move_connections();
     const bool again =
@@ -497,6 +506,9 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   std::size_t process_websocket(Connection& connection, std::span<char> bytes);
   void at_end_of_input(Connection& connection);
   void read_later(Connection& connection);
+  void pace(Connection& connection);
+  void serve_parked(Connection& connection);
+  void resume_paced();
   std::ptrdiff_t write_socket(Connection& connection, std::string_view bytes) noexcept;
   std::ptrdiff_t write_tls(Connection& connection, std::string_view bytes) noexcept;
   bool send_sealed(Connection& connection) noexcept;
@@ -511,8 +523,11 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   [[nodiscard]] static std::size_t utf16_units(std::string_view text) noexcept;
   void xhr_send_lines(Connection& session, Connection& receiver, std::string lines, bool last);
   void xhr_release(Connection& receiver, bool open);
+  void poll_later(Connection& session);
+  void answer_polls();
   void sweep_carrier(Connection& receiver);
   void move_later(Connection& connection, const http::Request& request, std::uint32_t home);
+  void hold(Connection& connection, const http::Request& request);
   void move_connections();
   void arrive(Connection& connection) noexcept;
   void take_arrivals();
@@ -539,8 +554,8 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
     response.close = true;
     return response;
   }
-  void open_session(Connection& connection, std::string_view key, const http::Request& request, bool tls,
-                    bool path_found);
+  void open_session(Connection& connection, std::string_view key, const http::Request& request,
+                    const Connection& carrier, bool path_found);
   void upgrade(Connection& connection, const http::Request& request, const websocket::Handshake& handshake);
 
   // ---- WebSocket
@@ -600,6 +615,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   asio::posix::stream_descriptor set_;
   asio::steady_timer sweep_timer_;
   asio::steady_timer drain_timer_;
+  asio::steady_timer pace_timer_;
   int eventfd_ = -1;
   std::vector<Socket> listeners_;
   std::mutex incoming_mutex_;
@@ -611,7 +627,10 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
 
   std::vector<Slot> table_;
   std::vector<std::uint32_t> free_;
-  std::vector<Connection*> ready_;      // have input that is to be read in the next turn
+  std::vector<Connection*> ready_;  // have input that is to be read in the next turn
+  std::vector<Token> paced_;        // are read again when their second is over
+  std::vector<Token> polls_;        // sessions whose polls are answered at the end of the turn
+  std::vector<Token> answered_polls_;
   std::vector<Connection*> graveyard_;  // freed at the end of the turn
   std::vector<Connection*> moving_;     // to other loops, at the end of the turn
   std::vector<Connection*> still_moving_;

@@ -38,6 +38,14 @@ struct MemoryMessage {
   friend bool operator==(const MemoryMessage&, const MemoryMessage&) = default;
 };
 
+/// Where a client in memory seems to come from.
+struct MemoryOrigin {
+  std::string_view origin = {};  ///< Of the page, as a browser would send it.
+  bool tls = false;              ///< Whether through TLS.
+  bool over_capacity = false;    ///< Whether the server has all connections it can have.
+  std::uint64_t address = 0;     ///< See `App::admit_from`.
+};
+
 /// A loop whose clients are objects of the same program. Everything happens in `run`, in an order that is always the same.
 ///
 /// \ownership  the applications must outlive it.
@@ -102,6 +110,7 @@ class MemoryTransport final : public Door {
     std::size_t window_ = std::numeric_limits<std::size_t>::max();
     pusher::Session session_;
     App* app_ = nullptr;
+    std::uint64_t address_ = 0;
     bool ended_ = false;
     bool failed_ = false;
     bool lags_too_much_ = false;
@@ -110,7 +119,7 @@ class MemoryTransport final : public Door {
 
   /// Opens a connection: `/app/KEY?protocol=7`. What the server says of it arrives at once.
   /// \returns the client, which lives as long as the transport.
-  Client& connect(std::string_view target) {
+  Client& connect(std::string_view target, const MemoryOrigin& from = {}) {
     const auto number = static_cast<std::uint32_t>(clients_.size());
     auto made = std::make_unique<Client>(pusher::SocketId{number + 1, ++last_secret_ * 0x9e3779b97fU});
     made->number = number;
@@ -120,13 +129,21 @@ class MemoryTransport final : public Door {
     const bool path_found = path.starts_with("/app/") && path.find('/', 5) == std::string_view::npos;
     const std::string_view key = path_found ? path.substr(5) : std::string_view{};
     App* const app = path_found ? apps_.find_by_key(key) : nullptr;
-    const bool admitted = app != nullptr && app->admit();
-    if (admitted) client.app_ = app;
+    const Admission admission =
+        app != nullptr && !from.over_capacity ? app->admit_from(from.address) : Admission::app_full;
+    if (admission == Admission::admitted) {
+      client.app_ = app;
+      client.address_ = from.address;
+    }
     const pusher::Opening opening{.query = query,
                                   .draining = draining_,
-                                  .full = app != nullptr && !admitted,
+                                  .full = !from.over_capacity && admission == Admission::app_full,
                                   .path_found = path_found,
-                                  .key = key};
+                                  .key = key,
+                                  .origin = from.origin,
+                                  .tls = from.tls,
+                                  .over_capacity = from.over_capacity,
+                                  .address_full = admission == Admission::address_full};
     act(client, client.session_.open(app, opening, now_));
     return client;
   }
@@ -140,7 +157,7 @@ class MemoryTransport final : public Door {
         Client& client = *clients_[i];
         settle(client);
         if (client.backlog != nullptr) fanout_.writable(client);
-        while (!client.input_.empty()) take(client);
+        while (!client.input_.empty() && !client.session_.paced(now_)) take(client);
       }
       more = fanout_.drain();
       fanout_.flush();
@@ -153,7 +170,7 @@ class MemoryTransport final : public Door {
   void advance(std::chrono::milliseconds time) {
     now_ += time;
     for (const auto& client : clients_) {
-      if (!client->ended_) act(*client, client->session_.tick(now_));
+      if (!client->ended_) act(*client, client->session_.tick(now_, in_channel(*client)));
     }
     fanout_.tidy();
     run();
@@ -246,7 +263,7 @@ class MemoryTransport final : public Door {
   void end(Client& client) noexcept {
     if (std::exchange(client.ended_, true)) return;
     part(fanout_, client, &client.session_, client.app_);
-    if (client.app_ != nullptr) client.app_->dismiss();
+    if (client.app_ != nullptr) client.app_->dismiss_from(client.address_);
   }
 
   pusher::AppList& apps_;

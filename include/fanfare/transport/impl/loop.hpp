@@ -45,7 +45,10 @@ class Loop::Handler {
       failed_ = true;  // memory is exhausted: what this client is owed is not known
       return false;
     }
-    return ++frames_ < frames_per_turn;
+    if (connection_.state == Connection::State::websocket && connection_.websocket()->session.paced(loop_.now_)) {
+      connection_.paced = true;
+    }
+    return ++frames_ < frames_per_turn && !connection_.paced;
   }
 
   static constexpr unsigned frames_per_turn = 64;
@@ -189,6 +192,7 @@ inline void Loop::add(const Socket& socket) {
 
 inline void Loop::read(Connection& connection) {
   if (connection.state == Connection::State::ended || connection.in_failed || connection.input != nullptr) return;
+  if (connection.paced) return;
   const ssize_t count = ::recv(connection.descriptor, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
   if (count < 0) {
     if (errno == EINTR) return read_later(connection);
@@ -223,6 +227,52 @@ inline void Loop::read_later(Connection& connection) {
   ready_.push_back(&connection);  // reserved
 }
 
+/// Reads nothing more of it until its second is over.
+inline void Loop::pace(Connection& connection) {
+  paced_.push_back({connection.number, connection.generation});
+  if (paced_.size() != 1) return;
+  pace_timer_.expires_after(pace_time);
+  pace_timer_.async_wait([self = shared_from_this()](std::error_code error) {
+    if (!error && !self->ended_) self->resume_paced();
+  });
+}
+
+inline void Loop::resume_paced() {
+  now_ = clock_now();
+  std::vector<Token> still;
+  still.swap(paced_);
+  for (const Token token : still) {
+    Connection* const connection = at(token.number);
+    if (connection == nullptr || connection->generation != token.generation) continue;
+    if (connection->state == Connection::State::moving) {
+      serve_parked(*connection);
+      continue;
+    }
+    const bool waits =
+        connection->state == Connection::State::websocket && connection->websocket()->session.paced(now_);
+    if (waits) {
+      pace(*connection);
+    } else {
+      connection->paced = false;
+      read_later(*connection);  // what was announced meanwhile was not looked at
+    }
+  }
+  wake();
+}
+
+/// Serves a request that has waited, or has come from another loop.
+inline void Loop::serve_parked(Connection& connection) {
+  const std::unique_ptr<Connection::Parked> parked = std::move(connection.parked);
+  connection.state = Connection::State::http;
+  try {
+    request(connection, parked->request);
+    send_replies(connection);
+    if (connection.input != nullptr) read_later(connection);
+  } catch (const std::bad_alloc&) {
+    give_up(connection);
+  }
+}
+
 inline void Loop::continue_reading() {
   // Those that are put in again meanwhile wait for the next turn.
   const std::size_t count = ready_.size();
@@ -245,7 +295,8 @@ inline void Loop::continue_reading() {
 /// Whether it asks faster than it reads. What it asks then waits, and so does the client at last.
 inline bool Loop::is_full(const Connection& connection) noexcept {
   return (connection.state == Connection::State::http && connection.backlog != nullptr) ||
-         connection.state == Connection::State::carrying || connection.state == Connection::State::moving;
+         connection.state == Connection::State::carrying || connection.state == Connection::State::moving ||
+         connection.paced;
 }
 
 inline void Loop::process_or_destroy(Connection& connection, std::span<char> bytes) {
@@ -326,6 +377,7 @@ inline std::size_t Loop::process_websocket(Connection& connection, std::span<cha
     reply_close(result.failure, {});
     closing(connection);
   }
+  if (connection.paced) pace(connection);
   send_replies(connection);
   if (result.failure != websocket::close_code::none) close_output_when_sent(connection);
   if (handler.closed()) {
@@ -444,28 +496,41 @@ inline void Loop::upgrade(Connection& connection, const http::Request& request, 
   replies_.append(websocket::response(handshake));
   reply_ends_.push_back(replies_.size());
   connection.upgraded_now = true;
-  open_session(connection, key, request, connection.tls != nullptr, path_found);
+  open_session(connection, key, request, connection, path_found);
 }
 
 /// Makes a session with the Pusher protocol of a connection.
-inline void Loop::open_session(Connection& connection, std::string_view key, const http::Request& request, bool tls,
-                               bool path_found) {
+/// \param carrier   whose request asks for it; the same, but with a session of an HTTP fallback.
+inline void Loop::open_session(Connection& connection, std::string_view key, const http::Request& request,
+                               const Connection& carrier, bool path_found) {
   Connection::WebSocket& socket = connection.protocol.emplace<Connection::WebSocket>(new_socket_id(connection.number));
   connection.state = Connection::State::websocket;
   const std::size_t clients = group_.clients.fetch_add(1, std::memory_order_relaxed);
   socket.counted = true;
   const bool over_capacity = group_.options.max_connections != 0 && clients >= group_.options.max_connections;
   App* const app = path_found ? group_.apps.find_by_key(key) : nullptr;
-  const bool admitted = app != nullptr && !over_capacity && app->admit();
-  if (admitted) socket.app = app;
+  Admission admission = Admission::app_full;
+  if (app != nullptr && !over_capacity) {
+    AddressNumber address = 0;
+    if (app->counts_addresses()) {
+      address = group_.options.forwarded_for ? forwarded_address(request.last_field("x-forwarded-for"))
+                                             : peer_address(carrier.descriptor);
+    }
+    admission = app->admit_from(address);
+    if (admission == Admission::admitted) {
+      socket.app = app;
+      socket.address = address;
+    }
+  }
   const pusher::Opening opening{.query = request.query(),
                                 .draining = draining_,
-                                .full = app != nullptr && !over_capacity && !admitted,
+                                .full = app != nullptr && !over_capacity && admission == Admission::app_full,
                                 .path_found = path_found,
                                 .key = key,
                                 .origin = request.field("origin"),
-                                .tls = tls,
-                                .over_capacity = over_capacity};
+                                .tls = carrier.tls != nullptr,
+                                .over_capacity = over_capacity,
+                                .address_full = admission == Admission::address_full};
   perform(connection, socket.session.open(app, opening, now_));
   send_replies(connection);
 }
@@ -513,7 +578,7 @@ inline void Loop::closing(Connection& connection) {
 inline void Loop::dismiss(Connection& connection) noexcept {
   Connection::WebSocket* const socket = connection.websocket();
   if (socket == nullptr || !std::exchange(socket->counted, false)) return;
-  if (socket->app != nullptr) std::exchange(socket->app, nullptr)->dismiss();
+  if (socket->app != nullptr) std::exchange(socket->app, nullptr)->dismiss_from(socket->address);
   group_.clients.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -544,6 +609,7 @@ inline void Loop::destroy(Connection& connection) noexcept {
   connection.deaf = true;
   leave(connection);
   dismiss(connection);
+  if (connection.parked != nullptr && connection.parked->home == number_) connection.parked.reset();
   give_slot_back(connection);
   graveyard_.push_back(&connection);  // reserved
   if (connection.carried != nullptr) {
@@ -637,6 +703,7 @@ inline void Loop::sweep() {
   send_answers();
   fanout_.tidy();
   if (fanout_.has_counts()) fanout_.flush();
+  answer_polls();
   if (number_ == 0) {
     group_.apps.for_each([](App& app) {
       try {
@@ -659,7 +726,7 @@ inline void Loop::sweep(Connection& connection) {
   }
   if (connection.state == Connection::State::websocket) {
     try {
-      perform(connection, connection.websocket()->session.tick(now_));
+      perform(connection, connection.websocket()->session.tick(now_, in_channel(connection)));
       send_replies(connection);
     } catch (const std::bad_alloc&) {
       give_up(connection);
@@ -690,6 +757,7 @@ inline void Loop::drain_some() {
   if (ended_) return;
   now_ = clock_now();
   stop_clients(std::max<std::size_t>(table_.size() / 20, 64));
+  answer_polls();
   bury();
   if (!failed_.empty()) wake();
   if (load() == 0 || now_ >= drain_until_) {

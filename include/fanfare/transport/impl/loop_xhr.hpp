@@ -36,7 +36,7 @@ inline void Loop::xhr_request(Connection& connection, const http::Request& reque
     Connection& session = xhr_open(std::move(name));
     try {
       xhr_carry(connection, session, to, streaming);
-      open_session(session, address.key, request, connection.tls != nullptr, true);
+      open_session(session, address.key, request, connection, true);
     } catch (const std::bad_alloc&) {
       destroy(session);
       throw;
@@ -46,6 +46,14 @@ inline void Loop::xhr_request(Connection& connection, const http::Request& reque
   Connection& session = *known->second;
   xhr_carry(connection, session, to, streaming);
   session.websocket()->session.heard(now_);
+  // What an earlier poll was to be answered with.
+  if (!session.xhr->before.empty()) {
+    if (streaming) {
+      xhr_send_lines(session, connection, std::exchange(session.xhr->before, {}), false);
+    } else {
+      poll_later(session);
+    }
+  }
   fanout_.writable(session);
 }
 
@@ -54,6 +62,7 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
                               const http::ReplyTo& to) {
   const xhr::Sent sent = xhr::decode(request.body, {.message_bytes = group_.options.messages.bytes});
   if (sent.error != xhr::SendError::none) return answer(connection, xhr::refusal(sent.error), to);
+  if (session.websocket()->session.paced(now_)) return hold(connection, request);
   session.websocket()->session.heard(now_);
   for (const std::string& text : sent.texts) {
     if (session.state != Connection::State::websocket) break;
@@ -112,7 +121,8 @@ inline std::size_t Loop::utf16_units(std::string_view text) noexcept {
 }
 
 /// A client gives a stream up, and asks again, as soon as it has read more than `xhr_stream_units` of it. What is on the
-/// way then is lost, so nothing more is sent until it asks.
+/// way then is lost, so nothing more is sent until it asks. A poll is answered at the end of the turn, with all that has
+/// come by then.
 /// \returns how many bytes of whole frames have found a carrier.
 inline std::ptrdiff_t Loop::write_xhr(Connection& session, std::string_view frames) noexcept {
   Connection::Xhr& state = *session.xhr;
@@ -121,7 +131,17 @@ inline std::ptrdiff_t Loop::write_xhr(Connection& session, std::string_view fram
     while (used < frames.size()) {
       Connection* const receiver = state.receiver;
       if (receiver == nullptr || receiver->deaf || receiver->backlog != nullptr || sealed_waits(*receiver)) break;
-      if (state.streaming && state.carried_units > xhr_stream_units) break;
+      if ((state.streaming ? state.carried_units : state.before.size()) > xhr_stream_units) break;
+      if (!state.streaming) {
+        const xhr::Converted converted = xhr::convert(frames.substr(used), state.before);
+        if (converted.error != xhr::ConvertError::none) return -1;
+        if (converted.used == 0) break;
+        used += converted.used;
+        poll_later(session);
+        if (converted.close_code == websocket::close_code::none) continue;
+        broken(session);
+        return static_cast<std::ptrdiff_t>(frames.size());
+      }
       std::string lines = state.before;
       const xhr::Converted converted = xhr::convert(frames.substr(used), lines);
       if (converted.error != xhr::ConvertError::none) return -1;
@@ -175,6 +195,29 @@ inline void Loop::xhr_release(Connection& receiver, bool open) {
   close_output_when_sent(receiver);
 }
 
+inline void Loop::poll_later(Connection& session) {
+  if (session.xhr->poll_due) return;
+  polls_.push_back({session.number, session.generation});
+  session.xhr->poll_due = true;
+}
+
+inline void Loop::answer_polls() {
+  answered_polls_.swap(polls_);
+  for (const Token token : answered_polls_) {
+    Connection* const session = at(token.number);
+    if (session == nullptr || session->generation != token.generation) continue;
+    Connection::Xhr& state = *session->xhr;
+    state.poll_due = false;
+    if (state.receiver == nullptr || state.streaming || state.before.empty()) continue;
+    try {
+      xhr_send_lines(*session, *state.receiver, std::exchange(state.before, {}), false);
+    } catch (const std::bad_alloc&) {
+      give_up(*session);
+    }
+  }
+  answered_polls_.clear();
+}
+
 /// A poll is not held for ever: something on the way might give it up.
 inline void Loop::sweep_carrier(Connection& receiver) {
   Connection& session = *receiver.carried->session;
@@ -185,6 +228,13 @@ inline void Loop::sweep_carrier(Connection& receiver) {
 }
 
 // ---- to another loop
+
+/// Until the session may be sent something again.
+inline void Loop::hold(Connection& connection, const http::Request& request) {
+  connection.parked = std::make_unique<Connection::Parked>(Connection::Parked{request, number_});
+  connection.state = Connection::State::moving;
+  pace(connection);
+}
 
 /// At the end of the turn, when nothing here refers to it any more.
 inline void Loop::move_later(Connection& connection, const http::Request& request, std::uint32_t home) {
@@ -245,20 +295,12 @@ inline void Loop::take_arrivals() {
       continue;
     }
     take_slot(&connection);
-    connection.state = Connection::State::http;
-    const std::unique_ptr<Connection::Parked> parked = std::move(connection.parked);
     const Token token{connection.number, connection.generation};
     if (watch(connection.descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, token)) {
       destroy(connection);
       continue;
     }
-    try {
-      request(connection, parked->request);
-      send_replies(connection);
-      if (connection.input != nullptr) read_later(connection);
-    } catch (const std::bad_alloc&) {
-      give_up(connection);
-    }
+    serve_parked(connection);
   }
 }
 
