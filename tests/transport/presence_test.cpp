@@ -72,7 +72,7 @@ class PresenceTest : public testing::Test {
   MemoryTransport two{apps};
 };
 
-// ---- presence: protocol.md §7
+// ---- presence
 
 TEST_F(PresenceTest, TheFirstConnectionOfAUserIsAddedAndTheLastRemoved) {
   MemoryClient ada(one);
@@ -450,7 +450,7 @@ TEST_P(PresenceModel, EveryViewIsRightAtEveryPoint) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PresenceModel, testing::Range(0U, 12U));
 
-// ---- cache: protocol.md §9
+// ---- cache
 
 class CacheChannels : public PresenceTest, public testing::WithParamInterface<std::string_view> {
  protected:
@@ -600,7 +600,7 @@ TEST(OrderedFanout, ARoomWithoutEventsDoesNotGrowAsClientsComeAndGo) {
   fanout.close();
 }
 
-// ---- numbers of subscribers: protocol.md §10.6
+// ---- numbers of subscribers
 
 AppOptions counting() {
   AppOptions options = open_app();
@@ -740,7 +740,7 @@ TEST_F(CountTest, ANumberThatWaitsIsNotToldToTheNextChannelInItsPlace) {
   EXPECT_EQ(ada.take(), (Said{succeeded + "b {}", text("b", 1)}));  // and what is large enough to wait is its own
 }
 
-// ---- client events: protocol.md §8
+// ---- client events
 
 TEST_F(PresenceTest, AClientsEventReachesAllOthers) {
   MemoryClient ada(one);

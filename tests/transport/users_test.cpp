@@ -31,7 +31,7 @@ std::string offline(std::string_view id) {
   return std::string(watched).append(R"({"events":[{"name":"offline","user_ids":[")").append(id).append("\"]}]}");
 }
 
-/// One application on two loops, in one thread: protocol.md §10.
+/// One application on two loops, in one thread
 class UsersTest : public testing::Test {
  protected:
   explicit UsersTest(const transport::FanoutLimits& limits = {}, AppOptions options = open_app())
