@@ -1,20 +1,33 @@
-// One iteration is one trigger to N subscribers in this process. `ns/delivery` is the time divided by N.
+// One iteration is one trigger to N subscribers in this process. `ns/delivery` is the time divided by N (never mind
+// the unit that Google Benchmark prints behind it).
 //
-// plain_loop is the floor: an array of {function, context}, no safety of any kind. Code placement alone moves it, and
-// everything else, by a fifth: compare medians of many interleaved repetitions
-// (--benchmark_enable_random_interleaving=true --benchmark_repetitions=15).
+//   fanfare         a channel, through the public API
+//   list            the subscriber list alone
+//   plain_loop      the floor: an array of {function, context}, no safety of any kind
+//   signals2        boost::signals2; _dummy: without its mutex, for one thread
+//   mutex           vector of std::function under a mutex
+//   shared_mutex    vector of {function, context} under a shared mutex
+//   cow             atomic shared_ptr to a vector that is copied to be changed
+//
+// Code placement alone moves all of them by a fifth: compare medians of many interleaved repetitions, and for the
+// last per cent see placed.cpp.
+#include "rivals.hpp"
 #include "work.hpp"
 
 #include <benchmark/benchmark.h>
-#include <boost/signals2.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <mutex>
 
 namespace {
 
-void report(benchmark::State& state, const work::Contexts& contexts) {
+template <class Rival>
+void fanout(benchmark::State& state) {
+  work::Contexts contexts(static_cast<std::size_t>(state.range(0)));
+  Rival rival;
+  rival.fill(contexts);
+  for (auto _ : state) rival.trigger();
   if (!contexts.each_called(static_cast<std::uint64_t>(state.iterations()))) {
     state.SkipWithError("not every subscriber got every event");
   }
@@ -23,64 +36,17 @@ void report(benchmark::State& state, const work::Contexts& contexts) {
                          benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
-void fanfare_fanout(benchmark::State& state) {
-  work::Contexts contexts(static_cast<std::size_t>(state.range(0)));
-  fanfare::ChannelRegistry<> channels;
-  std::vector<fanfare::Subscription> subscriptions;
-  subscriptions.reserve(contexts.size());
-  for (std::size_t i = 0; i < contexts.size(); ++i) {
-    subscriptions.push_back(channels.subscribe(
-        work::channel, [&](fanfare::Subscription& s) { s.bind(work::event, contexts.callback(i)); }));
-  }
-  const fanfare::ChannelHandle handle = channels.channel(work::channel);
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(handle.trigger(work::event, work::data));
-  }
-  report(state, contexts);
-}
-
-void plain_loop_fanout(benchmark::State& state) {
-  struct Slot {
-    void (*function)(void* context, const fanfare::Event& event);
-    void* context;
-  };
-  work::Contexts contexts(static_cast<std::size_t>(state.range(0)));
-  std::vector<Slot> slots;
-  slots.reserve(contexts.size());
-  for (std::size_t i = 0; i < contexts.size(); ++i) {
-    slots.push_back({[](void* context, const fanfare::Event& event) {
-                       work::Callback{static_cast<work::Context*>(context)}(event);
-                     },
-                     contexts.callback(i).context});
-  }
-  const fanfare::MessagePtr message = work::make_message();
-  const fanfare::Event event{*message};
-  for (auto _ : state) {
-    for (const Slot& slot : slots) slot.function(slot.context, event);
-    benchmark::ClobberMemory();
-  }
-  report(state, contexts);
-}
-
-void signals2_fanout(benchmark::State& state) {
-  work::Contexts contexts(static_cast<std::size_t>(state.range(0)));
-  boost::signals2::signal<void(const fanfare::Event&)> signal;
-  for (std::size_t i = 0; i < contexts.size(); ++i) signal.connect(contexts.callback(i));
-  const fanfare::MessagePtr message = work::make_message();
-  const fanfare::Event event{*message};
-  for (auto _ : state) {
-    signal(event);
-    benchmark::ClobberMemory();
-  }
-  report(state, contexts);
-}
-
 void sizes(benchmark::internal::Benchmark* b) {
-  for (const int n : {1, 10, 100, 1000, 10000}) b->Arg(n);
+  for (const int n : {1, 10, 100, 1000, 10000, 100000}) b->Arg(n);
 }
 
-BENCHMARK(fanfare_fanout)->Name("fanout/fanfare")->Apply(sizes);
-BENCHMARK(plain_loop_fanout)->Name("fanout/plain_loop")->Apply(sizes);
-BENCHMARK(signals2_fanout)->Name("fanout/signals2")->Apply(sizes);
+BENCHMARK(fanout<rivals::Fanfare<>>)->Name("fanout/fanfare")->Apply(sizes);
+BENCHMARK(fanout<rivals::List<std::mutex>>)->Name("fanout/list")->Apply(sizes);
+BENCHMARK(fanout<rivals::PlainLoop>)->Name("fanout/plain_loop")->Apply(sizes);
+BENCHMARK(fanout<rivals::Signals2<boost::signals2::mutex>>)->Name("fanout/signals2")->Apply(sizes);
+BENCHMARK(fanout<rivals::Signals2<boost::signals2::dummy_mutex>>)->Name("fanout/signals2_dummy")->Apply(sizes);
+BENCHMARK(fanout<rivals::MutexVector>)->Name("fanout/mutex")->Apply(sizes);
+BENCHMARK(fanout<rivals::SharedMutexVector>)->Name("fanout/shared_mutex")->Apply(sizes);
+BENCHMARK(fanout<rivals::CopyOnWrite>)->Name("fanout/cow")->Apply(sizes);
 
 }  // namespace

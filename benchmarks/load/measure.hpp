@@ -1,6 +1,8 @@
 // What is measured: the clock, latencies, the server's CPU time and memory, and the ledger of what has to arrive.
 #pragma once
 
+#include "payload.hpp"
+#include "plan.hpp"
 #include "socket.hpp"
 
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -107,6 +110,23 @@ class Processes {
     return sum;
   }
 
+  /// Memory that these processes alone hold and wrote to, in bytes: resident memory without the files that are mapped.
+  /// Nothing where the kernel does not say it.
+  [[nodiscard]] std::optional<double> private_memory() const {
+    double kilobytes = 0;
+    for (const int pid : pids_) {
+      std::ifstream file(directory(pid) + "/smaps_rollup");
+      const std::string name = "Private_Dirty:";
+      std::string word;
+      while (file >> word && word != name) {
+      }
+      double value = 0;
+      if (!(file >> value)) return std::nullopt;
+      kilobytes += value;
+    }
+    return kilobytes * 1024;
+  }
+
   /// Resident memory, in bytes. What the kernel keeps for sockets is not in it.
   ///
   /// \throws  `Failure` if one of them is gone.
@@ -133,41 +153,55 @@ class Processes {
   std::vector<int> pids_;
 };
 
-/// What was triggered and what arrived. Trigger number t goes to channel t mod C, and is event t / C of that channel;
-/// so every subscriber knows which number comes next.
+/// What was triggered and what arrived. Every trigger is an event of a stream (see `Plan`), so every subscriber knows
+/// which one of each stream comes next.
 ///
-/// \complexity  memory: 16 bytes for each client and 4 for each trigger that has not arrived everywhere.
+/// \complexity  memory: 16 bytes for each client, slot and sender, and for each trigger that has not arrived
+///              everywhere.
 class Ledger {
  public:
-  /// Client i is subscribed to channel i mod C.
-  Ledger(std::size_t clients, std::size_t channels) : clients_(clients), channels_(channels) {}
+  explicit Ledger(const Plan& plan) : plan_(plan), streams_(plan.clients() * plan.slots() * plan.senders()) {}
 
-  /// A trigger is sent. Returns its number.
+  /// A trigger is on its way. Returns its number.
+  ///
+  /// \throws  `Failure` where the numbers end.
   std::uint64_t issue() {
-    const std::uint64_t trigger = issued_++;
-    const std::size_t channel = trigger % channels_;
-    const std::size_t subscribers = (clients_.size() - channel + channels_ - 1) / channels_;
-    expected_ += subscribers;
-    remaining_.push_back(static_cast<std::uint32_t>(subscribers));
-    return trigger;
+    if (issued_ == Marker::end) throw Failure("there are no more numbers for triggers");
+    const std::size_t receivers = plan_.receivers(plan_.target(issued_).channel);
+    expected_ += receivers;
+    under_way_.push_back({0, receivers});
+    return issued_++;
   }
 
-  /// It arrived at a client, `latency` nanoseconds after it was sent.
-  void arrive(std::size_t client, std::uint64_t trigger, std::uint64_t latency) {
-    if (trigger >= issued_ || trigger % channels_ != client % channels_) {
+  /// The time from which its latency counts. To be called before it can arrive.
+  void sent(std::uint64_t trigger, std::uint64_t time) { under_way_[trigger - first_].sent = time; }
+
+  /// It arrived at a client.
+  void arrive(std::size_t client, std::uint64_t trigger, std::uint64_t time) {
+    if (trigger >= issued_) {
       ++strays_;
       return;
     }
-    if (!is_new(clients_[client], trigger)) {
+    const Plan::Target target = plan_.target(trigger);
+    const std::optional<std::size_t> slot = plan_.slot(client, target.channel);
+    if (!slot || plan_.is_sender(client, target)) {
+      ++strays_;
+      return;
+    }
+    // Beside each other stand the clients that get the same trigger.
+    Stream& stream = streams_[(*slot * plan_.senders() + target.sender) * plan_.clients() + client];
+    if (!is_new(stream, target.event, trigger)) {
       ++duplicates_;
       return;
     }
     ++arrived_;
-    latencies_.add(latency);
-    if (trigger < first_ || remaining_[trigger - first_] == 0) return;
-    if (--remaining_[trigger - first_] == 0) ++finished_;
-    while (!remaining_.empty() && remaining_.front() == 0) {
-      remaining_.pop_front();
+    if (trigger < first_) return;
+    UnderWay& its = under_way_[trigger - first_];
+    latencies_.add(time - std::min(time, its.sent));
+    if (its.remaining == 0) return;
+    if (--its.remaining == 0) ++finished_;
+    while (!under_way_.empty() && under_way_.front().remaining == 0) {
+      under_way_.pop_front();
       ++first_;
     }
   }
@@ -178,43 +212,50 @@ class Ledger {
   [[nodiscard]] std::uint64_t issued() const { return issued_; }
   /// Triggers that have not arrived everywhere.
   [[nodiscard]] std::uint64_t under_way() const { return issued_ - finished_; }
-  /// Deliveries, each counted once.
+  /// Deliveries of all triggers so far.
+  [[nodiscard]] std::uint64_t expected() const { return expected_; }
+  /// Deliveries that came, each counted once.
   [[nodiscard]] std::uint64_t arrived() const { return arrived_; }
   /// Deliveries that are still to come, or lost.
   [[nodiscard]] std::uint64_t missing() const { return expected_ - std::min(expected_, arrived_); }
   [[nodiscard]] std::uint64_t duplicates() const { return duplicates_; }
-  /// Deliveries that came after a later one of their channel.
+  /// Deliveries that came after a later one of their stream.
   [[nodiscard]] std::uint64_t disordered() const { return disordered_; }
-  /// Deliveries for another channel, or of what was never sent.
+  /// Deliveries for another channel, back to their sender, or of what was never sent.
   [[nodiscard]] std::uint64_t strays() const { return strays_; }
 
  private:
-  /// The last 64 events before `next`: bit k says whether `next - 1 - k` arrived.
-  struct Client {
+  struct UnderWay {
+    std::uint64_t sent = 0;
+    std::size_t remaining = 0;  // deliveries to come
+  };
+
+  /// Of a stream at a client: the last 64 events before `next`; bit k says whether `next - 1 - k` arrived.
+  struct Stream {
     std::uint64_t next = 0;
     std::uint64_t seen = 0;
   };
 
-  bool is_new(Client& client, std::uint64_t trigger) {
-    const std::uint64_t event = trigger / channels_;
-    if (event >= client.next) {
-      const std::uint64_t step = event - client.next + 1;
-      client.seen = step < 64 ? client.seen << step | 1 : 1;
-      client.next = event + 1;
+  bool is_new(Stream& stream, std::uint64_t event, std::uint64_t trigger) {
+    if (event >= stream.next) {
+      const std::uint64_t step = event - stream.next + 1;
+      stream.seen = step < 64 ? stream.seen << step | 1 : 1;
+      stream.next = event + 1;
       return true;
     }
-    const std::uint64_t age = client.next - 1 - event;
+    const std::uint64_t age = stream.next - 1 - event;
     // Older than what is remembered: a duplicate if everybody had it, else taken for late. It is an error either way.
-    const bool had = age < 64 ? (client.seen >> age & 1) != 0 : trigger < first_ || remaining_[trigger - first_] == 0;
+    const bool had =
+        age < 64 ? (stream.seen >> age & 1) != 0 : trigger < first_ || under_way_[trigger - first_].remaining == 0;
     if (had) return false;
-    if (age < 64) client.seen |= std::uint64_t{1} << age;
+    if (age < 64) stream.seen |= std::uint64_t{1} << age;
     ++disordered_;
     return true;
   }
 
-  std::vector<Client> clients_;
-  std::size_t channels_;
-  std::deque<std::uint32_t> remaining_;  // deliveries to come of the triggers from first_ on
+  const Plan& plan_;
+  std::vector<Stream> streams_;
+  std::deque<UnderWay> under_way_;  // the triggers from first_ on
   std::uint64_t first_ = 0;
   std::uint64_t issued_ = 0;
   std::uint64_t finished_ = 0;

@@ -16,10 +16,15 @@
 
 namespace fanfare::load {
 
-/// `data` cannot be shorter: it carries a number and a time.
-inline constexpr std::size_t least_bytes = 49;
+/// `data` cannot be shorter: it carries the trigger's number.
+inline constexpr std::size_t least_bytes = 10;
 
-enum class Via { http, batch };
+/// How events get into the server.
+enum class Via { http, batch, client };
+
+[[nodiscard]] constexpr std::string_view to_string(Via via) {
+  return via == Via::http ? "http" : via == Via::batch ? "batch" : "client";
+}
 
 struct Options {
   std::string host;
@@ -29,10 +34,13 @@ struct Options {
   std::string secret;
   std::size_t clients = 1000;
   std::size_t channels = 1;
+  std::size_t each = 1;
+  bool own = false;
   std::string channel_prefix;
   std::size_t bytes = 100;
   Via via = Via::http;
   std::size_t batch = 10;
+  std::size_t senders = 100;
   std::size_t connections = 1;
   bool pipeline = false;
   std::size_t burst = 1;
@@ -55,7 +63,6 @@ struct Options {
   [[nodiscard]] std::string authority() const {
     return (host.find(':') == host.npos ? host : '[' + host + ']') + ':' + port;
   }
-  [[nodiscard]] std::string channel(std::size_t index) const { return channel_prefix + '-' + std::to_string(index); }
 };
 
 /// The command line is wrong.
@@ -65,8 +72,8 @@ struct UsageError : std::runtime_error {
 
 inline constexpr std::string_view usage = R"(usage: fanfare-load --url HOST:PORT --app ID:KEY:SECRET [OPTION]...
 
-Connects subscribers to a server of the Pusher protocol, triggers events through its HTTP API, and checks that every
-subscriber sees every event of its channel exactly once and in order.
+Connects subscribers to a server of the Pusher protocol, triggers events through its HTTP API or lets members send them,
+and checks that every subscriber sees every event of its channels exactly once and in order.
 
 server
   --url HOST:PORT          where it listens; [ADDRESS]:PORT for IPv6
@@ -76,20 +83,26 @@ server
 subscribers
   --clients N              how many connections (1000)
   --channels C             client i subscribes to channel i mod C (1)
-  --channel-prefix NAME    channels are NAME-0, NAME-1, ... (load- and the process id)
+  --each K                 and to the K - 1 channels after it (1)
+  --own                    and to a private channel of its own; every other trigger goes to one of these
+  --channel-prefix NAME    channels are NAME-0, NAME-1, ... (load- and the process id); private ones private-NAME-...
   --source ADDRESS         first local IPv4 address; the next is taken after each 20,000 connections
   --keepalive S            each client sends a pusher:ping every S seconds; 0: never (20)
   --connect-only           ends after connecting, subscribing and reading the memory
 
 triggers
-  --bytes B                size of an event's data before JSON escaping, 49 to 65536 (100)
-  --via http|batch         one event per request, or several through batch_events (http)
+  --bytes B                size of an event's data before JSON escaping, 10 to 65536 (100)
+  --via http|batch|client  one event per request, several through batch_events, or client events of members, which make
+                           the channels private (http)
   --batch N                events in a request, with --via batch; hosted Pusher takes 10 (10)
+  --senders S              with --via client: so many members of each channel take turns, all if there are fewer (100)
   --connections H          API connections; a channel always uses the same one (1)
-  --pipeline               does not wait for an answer before the next request on a connection
+  --pipeline               does not wait for an answer before the next request on a connection, if the server keeps
+                           connections
   --burst K                triggers are sent K at a time (1)
   --window W               closed loop: so many bursts under way (1)
-  --rate R                 open loop: R triggers each second, however slow the server is
+  --rate R                 open loop: R triggers each second, however slow the server is; latencies count from the time
+                           when a trigger is due
 
 measuring
   --seconds S              for how long (3)
@@ -207,6 +220,10 @@ inline void add_pids(Options& options, std::string_view text) {
       options.clients = count(1'000'000);
     } else if (flag == "--channels") {
       options.channels = count(1'000'000);
+    } else if (flag == "--each") {
+      options.each = count(100);
+    } else if (flag == "--own") {
+      options.own = true;
     } else if (flag == "--channel-prefix") {
       detail::set_channel_prefix(options, value());
     } else if (flag == "--source") {
@@ -219,10 +236,14 @@ inline void add_pids(Options& options, std::string_view text) {
       options.bytes = detail::whole(flag, value(), least_bytes, 65'536);
     } else if (flag == "--via") {
       const std::string_view via = value();
-      if (via != "http" && via != "batch") throw UsageError("--via: http or batch is expected");
-      options.via = via == "http" ? Via::http : Via::batch;
+      if (via != "http" && via != "batch" && via != "client") {
+        throw UsageError("--via: http, batch or client is expected");
+      }
+      options.via = via == "http" ? Via::http : via == "batch" ? Via::batch : Via::client;
     } else if (flag == "--batch") {
       options.batch = count(1'000);
+    } else if (flag == "--senders") {
+      options.senders = count(100'000);
     } else if (flag == "--connections") {
       options.connections = count(1'000);
     } else if (flag == "--pipeline") {
@@ -257,6 +278,18 @@ inline void add_pids(Options& options, std::string_view text) {
   if (options.host.empty()) throw UsageError("--url is missing");
   if (options.key.empty()) throw UsageError("--app is missing");
   if (options.channels > options.clients) throw UsageError("every channel needs a client: --channels is too much");
+  if (options.each > options.channels) throw UsageError("there are not so many --channels for --each client");
+  if (options.via == Via::client) {
+    if (options.own) throw UsageError("--own and --via client exclude each other: nobody would listen");
+    if (options.clients < 2 * options.channels) throw UsageError("--via client: a channel needs two clients");
+    // Senders are the same number in each channel.
+    options.senders = std::min(options.senders, options.clients / options.channels);
+  } else {
+    options.senders = 1;  // the API
+  }
+  if (options.clients * options.each * options.senders > 50'000'000) {
+    throw UsageError("--clients times --each times --senders is more than 50,000,000");
+  }
   if (options.window * options.burst > 1'000'000) throw UsageError("--window times --burst is more than 1,000,000");
   if (options.step && options.connect_only) throw UsageError("--step and --connect-only exclude each other");
   if (options.channel_prefix.empty()) {

@@ -3,7 +3,9 @@
 #include "api.hpp"
 #include "client.hpp"
 #include "measure.hpp"
+#include "members.hpp"
 #include "options.hpp"
+#include "plan.hpp"
 #include "socket.hpp"
 
 #include <poll.h>
@@ -95,12 +97,14 @@ class Load {
  public:
   explicit Load(const Options& options)
       : options_(options),
+        plan_(options),
         endpoint_(options.host, options.port, options.source),
         processes_(options.pids),
         interrupt_(poller_),
-        ledger_(options.clients, options.channels),
-        clients_(options_, endpoint_, poller_, ledger_),
-        api_(options_, endpoint_, poller_, ledger_) {}
+        ledger_(plan_),
+        clients_(options_, plan_, endpoint_, poller_, ledger_),
+        api_(options_, plan_, endpoint_, poller_, ledger_),
+        members_(options_, plan_, clients_, ledger_) {}
 
   /// \returns  the exit code.
   /// \throws   `Failure`.
@@ -124,6 +128,7 @@ class Load {
   void connect() {
     allow_descriptors(options_.clients + options_.connections + 64);
     const double memory = processes_.memory();
+    const std::optional<double> private_memory = processes_.private_memory();
     const CpuTime cpu = processes_.cpu_time();
     const std::uint64_t begin = now();
     std::uint64_t progress = begin;
@@ -146,14 +151,22 @@ class Load {
     const auto clients = static_cast<double>(options_.clients);
     const auto if_known = [&](double value) { return processes_.known() ? std::optional(value) : std::nullopt; };
     const double connected_memory = processes_.memory();
+    const std::optional<double> connected_private = processes_.private_memory();
+    const bool both = private_memory && connected_private;
     Report report;
     report.add("clients", options_.clients);
+    report.add("channels_per_client", plan_.slots());
     report.add("connect_s", seconds, 3);
     report.add("connects_per_s", clients / seconds, 0);
     report.add("connect_cpu_us", if_known(used.total * 1e6 / clients), 2);
+    report.add("connect_user_us", if_known(used.user * 1e6 / clients), 2);
+    report.add("connect_system_us", if_known(used.system * 1e6 / clients), 2);
     report.add("memory_before", if_known(memory), 0);
     report.add("memory_connected", if_known(connected_memory), 0);
     report.add("memory_per_client", if_known((connected_memory - memory) / clients), 0);
+    report.add(
+        "private_per_client",
+        both && processes_.known() ? std::optional((*connected_private - *private_memory) / clients) : std::nullopt, 0);
     report.print(options_.json);
   }
 
@@ -164,21 +177,24 @@ class Load {
     ledger_.forget_latencies();
     const std::uint64_t issued = ledger_.issued();
     const std::uint64_t arrived = ledger_.arrived();
+    const std::uint64_t expected = ledger_.expected();
     const CpuTime cpu = processes_.cpu_time();
     busy_ = 0;
     const std::uint64_t begin = now();
     complete = complete && drive(std::numeric_limits<std::size_t>::max(), options_.seconds, options_.rate > 0);
-    const double seconds = static_cast<double>(now() - begin) * 1e-9;
+    const std::uint64_t end = now();
+    const double seconds = static_cast<double>(end - begin) * 1e-9;
     const double busy = static_cast<double>(busy_) * 1e-9 / seconds;
     const CpuTime used = processes_.cpu_time() - cpu;
     const std::uint64_t late = now() + nanoseconds(0.05);  // for duplicates that come after
     while (now() < late) poll(1);
 
+    const auto triggers = static_cast<double>(ledger_.issued() - issued);
     const auto deliveries = static_cast<double>(ledger_.arrived() - arrived);
     const bool good = complete && ledger_.missing() == 0 && ledger_.duplicates() == 0 && ledger_.disordered() == 0 &&
                       ledger_.strays() == 0 && api_.refused() == 0;
-    const auto per_delivery = [&](double value) {
-      return processes_.known() && deliveries > 0 ? std::optional(value * 1e6 / deliveries) : std::nullopt;
+    const auto per = [&](double value, double count) {
+      return processes_.known() && count > 0 ? std::optional(value * 1e6 / count) : std::nullopt;
     };
     const auto latency = [&](std::uint64_t value) {
       return deliveries > 0 ? std::optional(static_cast<double>(value) * 1e-3) : std::nullopt;
@@ -188,8 +204,10 @@ class Load {
     report.add("ok", good);
     report.add("clients", options_.clients);
     report.add("channels", options_.channels);
+    report.add("channels_per_client", plan_.slots());
     report.add("bytes", options_.bytes);
-    report.add_text("via", options_.via == Via::http ? "\"http\"" : "\"batch\"");
+    report.add_text("via", '"' + std::string(to_string(options_.via)) + '"');
+    report.add("pipelined", api_.pipelines());
     report.add("burst", options_.burst);
     if (options_.rate > 0) {
       report.add("rate", options_.rate, 3);
@@ -200,13 +218,23 @@ class Load {
     report.add("triggers", ledger_.issued() - issued);
     report.add("deliveries", ledger_.arrived() - arrived);
     report.add("deliveries_per_s", deliveries / seconds, 0);
+    if (options_.rate > 0) {
+      const auto offered = static_cast<double>(offered_ - expected);
+      report.add("carried",
+                 offered > 0 ? std::optional(static_cast<double>(carried_ - arrived) / offered) : std::nullopt, 4);
+      report.add("drain_s", static_cast<double>(end - stopped_) * 1e-9, 4);
+      report.add("generator_behind_s", static_cast<double>(behind_) * 1e-9, 4);
+    }
     report.add("latency_p50_us", latency(latencies.quantile(0.5)), 1);
     report.add("latency_p90_us", latency(latencies.quantile(0.9)), 1);
     report.add("latency_p99_us", latency(latencies.quantile(0.99)), 1);
+    report.add("latency_p999_us", latency(latencies.quantile(0.999)), 1);
     report.add("latency_max_us", latency(latencies.greatest()), 1);
-    report.add("cpu_us_per_delivery", per_delivery(used.total), 4);
-    report.add("user_us_per_delivery", per_delivery(used.user), 4);
-    report.add("system_us_per_delivery", per_delivery(used.system), 4);
+    report.add("cpu_us_per_trigger", per(used.total, triggers), 2);
+    report.add("cpu_us_per_delivery", per(used.total, deliveries), 4);
+    report.add("user_us_per_delivery", per(used.user, deliveries), 4);
+    report.add("system_us_per_delivery", per(used.system, deliveries), 4);
+    report.add("cpu_busy", processes_.known() ? std::optional(used.total / seconds) : std::nullopt, 3);
     report.add("memory", processes_.known() ? std::optional(processes_.memory()) : std::nullopt, 0);
     report.add("generator_busy", busy, 3);
     report.add("missing", ledger_.missing());
@@ -230,20 +258,28 @@ class Load {
     std::uint64_t due = begin;
     std::uint64_t progress = begin;
     std::uint64_t arrived = ledger_.arrived();
+    bool sending = true;
     for (;;) {
       std::uint64_t time = now();
-      const bool sending = bursts > 0 && static_cast<double>(time - begin) < seconds * 1e9 && !interrupt_.came();
+      if (sending && (bursts == 0 || static_cast<double>(time - begin) >= seconds * 1e9 || interrupt_.came())) {
+        sending = false;
+        stopped_ = time;
+        offered_ = ledger_.expected();
+        carried_ = ledger_.arrived();
+        behind_ = paced ? time - std::min(time, due) : 0;
+      }
       if (!sending && ledger_.under_way() == 0 && api_.unanswered() == 0) return true;
-      const bool room = std::max(ledger_.under_way(), api_.unanswered()) + options_.burst <= limit;
-      if (sending && room && (!paced || time >= due)) {
-        api_.trigger(options_.burst, paced ? std::optional(due) : std::nullopt);
+      const auto room = [&] { return std::max(ledger_.under_way(), api_.unanswered()) + options_.burst <= limit; };
+      // What is due, as reading in between would make it later still; but not for ever, as answers have to be read.
+      for (int left = 64; left > 0 && sending && bursts > 0 && room() && (!paced || time >= due); --left, --bursts) {
+        trigger(paced ? std::optional(due) : std::nullopt);
         due += interval;
-        --bursts;
-        busy_ += now() - time;
-        time = now();
+        const std::uint64_t after = now();
+        busy_ += after - time;
+        time = after;
       }
       // Asleep it wakes up in time for what is due, which takes more than whole milliseconds.
-      const std::uint64_t rest = paced && sending && room ? due - std::min(due, time) : std::uint64_t{100'000'000};
+      const std::uint64_t rest = paced && sending && room() ? due - std::min(due, time) : std::uint64_t{100'000'000};
       poll(options_.sleep ? static_cast<int>(std::min<std::uint64_t>(rest / 1'000'000, 100)) : 0);
       clients_.keep_alive();
       if (api_.refused() > 0) return false;
@@ -257,12 +293,20 @@ class Load {
     }
   }
 
+  void trigger(std::optional<std::uint64_t> due) {
+    if (options_.via == Via::client) {
+      members_.trigger(options_.burst, due);
+    } else {
+      api_.trigger(options_.burst, due);
+    }
+  }
+
   void poll(int timeout_ms) {
     std::uint64_t begin = 0;
     const auto handle = [&](Kind kind, std::size_t index, std::uint32_t events) {
       if (begin == 0) begin = now();
       switch (kind) {
-        case Kind::client: return clients_.on_event(index);
+        case Kind::client: return clients_.on_event(index, events);
         case Kind::api: return api_.on_event(index, events);
         case Kind::signal: return interrupt_.on_event();
       }
@@ -289,6 +333,7 @@ class Load {
   }
 
   const Options options_;
+  const Plan plan_;
   const Endpoint endpoint_;
   const Processes processes_;
   Poller poller_;
@@ -296,8 +341,13 @@ class Load {
   Ledger ledger_;
   Clients clients_;
   Api api_;
-  std::size_t lines_ = 0;   // on the standard input, not yet taken
-  std::uint64_t busy_ = 0;  // nanoseconds of this program's own work
+  Members members_;
+  std::size_t lines_ = 0;      // on the standard input, not yet taken
+  std::uint64_t busy_ = 0;     // nanoseconds of this program's own work
+  std::uint64_t stopped_ = 0;  // when triggering ended; and by then, of the deliveries of all triggers so far,
+  std::uint64_t offered_ = 0;  // those that were triggered
+  std::uint64_t carried_ = 0;  // and those that had arrived
+  std::uint64_t behind_ = 0;   // nanoseconds by which triggering was late then
 };
 
 }  // namespace

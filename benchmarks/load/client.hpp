@@ -1,8 +1,12 @@
-// The subscribers: WebSocket clients that subscribe to one channel each and hand what arrives to the ledger.
+// The subscribers: WebSocket clients that subscribe to their channels and hand what arrives to the ledger.
 #pragma once
+
+#include <fanfare/pusher/auth.hpp>
 
 #include "measure.hpp"
 #include "options.hpp"
+#include "payload.hpp"
+#include "plan.hpp"
 #include "socket.hpp"
 
 #include <sys/epoll.h>
@@ -11,7 +15,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,48 +26,15 @@
 
 namespace fanfare::load {
 
-/// A trigger's number and the time it was sent, as they stand in the event's data: two signs that JSON does not escape
-/// and that are in no other text of ours, and 16 hexadecimal digits for each.
-struct Marker {
-  static constexpr std::string_view sign = "@@";
-  static constexpr std::size_t size = 2 + 16 + 16;
-
-  std::uint64_t trigger = 0;
-  std::uint64_t sent = 0;
-
-  void append_to(std::string& text) const {
-    text += sign;
-    append_digits(text, trigger);
-    append_digits(text, sent);
-  }
-
-  /// The marker at the beginning of the text, if there is one.
-  [[nodiscard]] static std::optional<Marker> read(std::string_view text) {
-    Marker marker;
-    if (text.size() < size || !text.starts_with(sign) || !read_digits(text.substr(2, 16), marker.trigger) ||
-        !read_digits(text.substr(18, 16), marker.sent)) {
-      return std::nullopt;
-    }
-    return marker;
-  }
-
- private:
-  static void append_digits(std::string& text, std::uint64_t value) {
-    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[value >> shift & 15];
-  }
-  static bool read_digits(std::string_view text, std::uint64_t& value) {
-    const char* const end = text.data() + text.size();
-    return std::from_chars(text.data(), end, value, 16).ptr == end;
-  }
-};
-
 /// N connections. Any failure of one of them ends the program: what a server does not keep up is a result.
 ///
-/// \complexity  memory: at most `most_frame` bytes for each connection, and next to none between frames.
+/// \complexity  memory: at most `most_frame` bytes of input and `most_unsent` of output for each connection, and next
+///              to none in between.
 class Clients {
  public:
-  Clients(const Options& options, const Endpoint& endpoint, Poller& poller, Ledger& ledger)
+  Clients(const Options& options, const Plan& plan, const Endpoint& endpoint, Poller& poller, Ledger& ledger)
       : options_(options),
+        plan_(plan),
         endpoint_(endpoint),
         poller_(poller),
         ledger_(ledger),
@@ -89,18 +59,21 @@ class Clients {
   /// Something happened on a connection.
   ///
   /// \throws  `Failure` if it was closed, the server says an error, or speaks another protocol.
-  void on_event(std::size_t index) {
+  void on_event(std::size_t index, std::uint32_t events) {
     Client& client = clients_[index];
     if (client.stage == Stage::connecting) {
       finish_connect(client.descriptor);
       poller_.change(client.descriptor, Kind::client, index, EPOLLIN);
-      send(client, "GET /app/" + options_.key +
-                       "?protocol=7&client=fanfare-load&version=1.0 HTTP/1.1\r\nHost: " + options_.authority() +
-                       "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+      client.out = "GET /app/" + options_.key +
+                   "?protocol=7&client=fanfare-load&version=1.0 HTTP/1.1\r\nHost: " + options_.authority() +
+                   "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+      flush(index);
       client.stage = Stage::upgrading;
       return;
     }
+    if ((events & EPOLLOUT) != 0) flush(index);
+    if ((events & ~std::uint32_t{EPOLLOUT}) == 0) return;
     const std::size_t kept = client.partial.size();
     std::memcpy(buffer_.data(), client.partial.data(), kept);
     const ssize_t got = recv(client.descriptor.get(), buffer_.data() + kept, buffer_.size() - kept, 0);
@@ -114,6 +87,26 @@ class Clients {
     if (client.partial.empty()) client.partial.shrink_to_fit();
   }
 
+  /// Makes a message of the client ready to be sent by `flush`.
+  void queue(std::size_t index, std::string_view message) { append_frame(clients_[index].out, text, message); }
+
+  /// Sends what is ready; what the socket does not take follows when it does.
+  ///
+  /// \throws  `Failure` if the server closed the connection or does not read from it.
+  void flush(std::size_t index) {
+    Client& client = clients_[index];
+    if (client.out.empty()) return;
+    const ssize_t sent = send(client.descriptor.get(), client.out.data(), client.out.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) fail_with_errno("a client cannot write");
+    if (sent > 0) client.out.erase(0, static_cast<std::size_t>(sent));
+    if (client.out.size() > most_unsent) throw Failure("the server does not read what clients send");
+    if (client.out.empty()) std::string().swap(client.out);
+    const bool is_blocked = !client.out.empty();
+    if (is_blocked == client.blocked) return;
+    client.blocked = is_blocked;
+    poller_.change(client.descriptor, Kind::client, index, is_blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  }
+
   /// Sends a `pusher:ping` from those clients whose turn it is: each once in `--keepalive` seconds, spread evenly.
   void keep_alive() {
     if (options_.keepalive <= 0) return;
@@ -121,13 +114,14 @@ class Clients {
     const std::uint64_t interval = nanoseconds(options_.keepalive) / clients_.size() + 1;
     if (next_ping_ == 0) next_ping_ = time + interval;
     for (; next_ping_ <= time; next_ping_ += interval) {
-      send_text(clients_[next_pinged_], R"({"event":"pusher:ping","data":{}})");
+      send_text(next_pinged_, R"({"event":"pusher:ping","data":{}})");
       next_pinged_ = (next_pinged_ + 1) % clients_.size();
     }
   }
 
  private:
   static constexpr std::size_t most_frame = 256 << 10;
+  static constexpr std::size_t most_unsent = 64 << 20;
   enum class Stage : std::uint8_t { connecting, upgrading, opening, subscribing, subscribed };
   enum Opcode : unsigned char { continuation = 0, text = 1, close = 8, ping = 9, pong = 10 };
 
@@ -135,34 +129,28 @@ class Clients {
     Descriptor descriptor;
     Stage stage = Stage::connecting;
     bool fragmented = false;
-    std::string partial;    // the beginning of a frame, or of the answer to the handshake
-    std::string fragments;  // the beginning of a message
+    bool blocked = false;       // the socket does not take more
+    std::uint16_t awaited = 0;  // subscriptions that the server has not confirmed
+    std::string out;            // what the socket has not taken
+    std::string partial;        // the beginning of a frame, or of the answer to the handshake
+    std::string fragments;      // the beginning of a message
   };
 
-  /// What this client sends is far smaller than a socket's buffer, so a socket that does not take it belongs to a
-  /// server that does not read.
-  static void send(Client& client, std::string_view bytes) {
-    const ssize_t sent = ::send(client.descriptor.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) fail_with_errno("a client cannot write");
-    if (sent != static_cast<ssize_t>(bytes.size())) throw Failure("the server does not read what clients send");
+  void send_text(std::size_t index, std::string_view message) {
+    queue(index, message);
+    flush(index);
   }
 
-  static void send_text(Client& client, std::string_view message) { send_frame(client, text, message); }
-
   /// The mask is a constant: it protects proxies from browsers' pages, and here are neither.
-  static void send_frame(Client& client, Opcode opcode, std::string_view payload) {
+  static void append_frame(std::string& out, Opcode opcode, std::string_view payload) {
     constexpr std::array<char, 4> mask{0x37, 0x7a, 0x21, 0x3d};
-    std::string frame(1, static_cast<char>(0x80 | opcode));
-    if (payload.size() < 126) {
-      frame += static_cast<char>(0x80 | payload.size());
-    } else {
-      frame += static_cast<char>(0x80 | 126);
-      frame += static_cast<char>(payload.size() >> 8 & 0xff);
-      frame += static_cast<char>(payload.size() & 0xff);
-    }
-    frame.append(mask.data(), mask.size());
-    for (std::size_t i = 0; i < payload.size(); ++i) frame += static_cast<char>(payload[i] ^ mask[i % 4]);
-    send(client, frame);
+    const std::size_t size = payload.size();
+    const std::size_t length_bytes = size < 126 ? 0 : size < 65'536 ? 2 : 8;
+    out += static_cast<char>(0x80 | opcode);
+    out += static_cast<char>(0x80 | (length_bytes == 0 ? size : length_bytes == 2 ? 126 : 127));
+    for (std::size_t i = length_bytes; i > 0; --i) out += static_cast<char>(size >> 8 * (i - 1) & 0xff);
+    out.append(mask.data(), mask.size());
+    for (std::size_t i = 0; i < size; ++i) out += static_cast<char>(payload[i] ^ mask[i % 4]);
   }
 
   /// Takes what is complete. Returns how many bytes that was.
@@ -215,7 +203,8 @@ class Clients {
     if (opcode == text && last && !client.fragmented) {
       on_text(client, index, payload);
     } else if (opcode == ping) {
-      send_frame(client, pong, payload);
+      append_frame(client.out, pong, payload);
+      flush(index);
     } else if (opcode == close) {
       const std::string_view reason = payload.substr(std::min<std::size_t>(2, payload.size()));
       const unsigned code = payload.size() < 2 ? 1005
@@ -234,32 +223,60 @@ class Clients {
 
   void on_text(Client& client, std::size_t index, std::string_view message) {
     // Servers write their frames alike, so the marker is where it was the last time; unless it is not.
-    std::optional<Marker> marker = Marker::read(message.substr(std::min(marker_at_, message.size())));
-    if (!marker) {
+    std::optional<std::uint64_t> trigger = Marker::read(message.substr(std::min(marker_at_, message.size())));
+    if (!trigger) {
       if (const std::size_t found = message.find(Marker::sign); found != message.npos) {
-        marker = Marker::read(message.substr(found));
-        if (marker) marker_at_ = found;
+        trigger = Marker::read(message.substr(found));
+        if (trigger) marker_at_ = found;
       }
     }
-    if (marker) return ledger_.arrive(index, marker->trigger, received_at_ - std::min(received_at_, marker->sent));
+    if (trigger) return ledger_.arrive(index, *trigger, received_at_);
     const auto says = [&](std::string_view words) { return message.find(words) != message.npos; };
     if (says("pusher:connection_established")) {
       if (client.stage != Stage::opening) throw Failure("the server opened a connection twice");
-      send_text(client, R"({"event":"pusher:subscribe","data":{"channel":")" +
-                            options_.channel(index % options_.channels) + R"("}})");
       client.stage = Stage::subscribing;
+      subscribe(index, message);
     } else if (says("pusher_internal:subscription_succeeded")) {
-      if (client.stage != Stage::subscribing) throw Failure("the server subscribed a client twice");
+      if (client.awaited == 0) throw Failure("the server subscribed a client twice");
+      if (--client.awaited > 0) return;
       client.stage = Stage::subscribed;
       ++subscribed_;
     } else if (says("\"pusher:ping\"")) {
-      send_text(client, R"({"event":"pusher:pong","data":{}})");
+      send_text(index, R"({"event":"pusher:pong","data":{}})");
     } else if (says("pusher:error") || says("pusher:subscription_error")) {
       throw Failure("the server says " + std::string(message.substr(0, 500)));
     }
   }
 
+  /// Asks for all channels at once, as pusher-js does.
+  void subscribe(std::size_t index, std::string_view established) {
+    for (std::size_t slot = 0; slot < plan_.slots(); ++slot) {
+      const std::size_t channel = plan_.channel(index, slot);
+      const std::string name = plan_.name(channel);
+      std::string message = R"({"event":"pusher:subscribe","data":{)";
+      if (plan_.is_private(channel)) {
+        const std::string signed_text = std::string(socket_id(established)) + ':' + name;
+        const std::string signature = pusher::hmac_sha256_hex(options_.secret, signed_text);
+        if (signature.empty()) throw Failure("libcrypto cannot sign");
+        message += R"("auth":")" + options_.key + ':' + signature + R"(",)";
+      }
+      queue(index, message + R"("channel":")" + name + R"("}})");
+    }
+    clients_[index].awaited = static_cast<std::uint16_t>(plan_.slots());
+    flush(index);
+  }
+
+  static std::string_view socket_id(std::string_view established) {
+    const std::string_view field = "socket_id";
+    constexpr std::string_view signs = "0123456789.";
+    const std::size_t at = established.find(field);
+    const std::size_t begin = established.find_first_of(signs, std::min(at, established.size()));
+    if (begin == established.npos) throw Failure("the server names no socket_id");
+    return established.substr(begin, established.find_first_not_of(signs, begin) - begin);
+  }
+
   const Options& options_;
+  const Plan& plan_;
   const Endpoint& endpoint_;
   Poller& poller_;
   Ledger& ledger_;

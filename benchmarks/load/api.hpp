@@ -3,9 +3,10 @@
 
 #include <fanfare/pusher/auth.hpp>
 
-#include "client.hpp"
 #include "measure.hpp"
 #include "options.hpp"
+#include "payload.hpp"
+#include "plan.hpp"
 #include "socket.hpp"
 
 #include <sys/epoll.h>
@@ -85,23 +86,15 @@ struct Answer {
 /// \complexity  memory: 16 bytes for each trigger that waits, and the requests that a socket has not taken.
 class Api {
  public:
-  Api(const Options& options, const Endpoint& endpoint, Poller& poller, Ledger& ledger)
+  Api(const Options& options, const Plan& plan, const Endpoint& endpoint, Poller& poller, Ledger& ledger)
       : options_(options),
+        plan_(plan),
         endpoint_(endpoint),
         poller_(poller),
         ledger_(ledger),
+        payload_(options.bytes),
         connections_(options.connections),
-        buffer_(1 << 16) {
-    // JSON of exactly so many bytes, with quotes for the server to escape, as applications send it.
-    constexpr std::string_view words = R"(the quick brown fox","n":12345,"q":"jumps over the lazy dog","z":")";
-    std::string filler;
-    std::size_t left = options.bytes - least_bytes;
-    for (; left >= words.size(); left -= words.size()) filler += words;
-    filler.append(left, 'x');
-    before_marker_ = quoted(R"({"m":")");
-    after_marker_ = quoted(R"(","p":")" + filler + R"("})");
-    static_assert(least_bytes == 6 + Marker::size + 7 + 2);
-  }
+        buffer_(1 << 16) {}
 
   /// Takes new connections at the next request. Between measurements servers close those that are idle.
   void renew() {
@@ -116,7 +109,7 @@ class Api {
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint64_t trigger = ledger_.issue();
       // A channel's events go over one connection: over several of them their order would not be defined.
-      connections_[trigger % options_.channels % connections_.size()].waiting.push_back({trigger, due});
+      connections_[plan_.target(trigger).channel % connections_.size()].waiting.push_back({trigger, due});
     }
     unanswered_ += count;
     for (std::size_t i = 0; i < connections_.size(); ++i) write(i);
@@ -124,6 +117,9 @@ class Api {
 
   /// Triggers whose request has no answer yet.
   [[nodiscard]] std::uint64_t unanswered() const { return unanswered_; }
+  /// Whether requests follow each other without waiting for answers: if that is wanted, and from the first answer on
+  /// that did not end its connection.
+  [[nodiscard]] bool pipelines() const { return options_.pipeline && keeps_connections_; }
   /// Triggers that were answered with another status than 200.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
@@ -156,15 +152,6 @@ class Api {
     std::string in;
   };
 
-  static std::string quoted(std::string_view text) {
-    std::string escaped;
-    for (const char c : text) {
-      if (c == '"') escaped += '\\';
-      escaped += c;
-    }
-    return escaped;
-  }
-
   /// Writes what may be written: the next request, if the one before is answered.
   void write(std::size_t index) {
     Connection& connection = connections_[index];
@@ -179,7 +166,7 @@ class Api {
     if (!connection.connected) return;
     const bool was_blocked = !connection.out.empty();
     while (!connection.waiting.empty() && connection.out.size() < (1 << 16) &&
-           (options_.pipeline || connection.asked.empty())) {
+           (pipelines() || connection.asked.empty())) {
       append_request(connection);
     }
     if (connection.out.empty()) return;
@@ -224,13 +211,12 @@ class Api {
     const Waiting next = connection.waiting.front();
     connection.waiting.pop_front();
     body += before;
-    body += options_.channel(next.trigger % options_.channels);
+    body += plan_.name(plan_.target(next.trigger).channel);
     body += after;
-    body += R"(,"data":")";
-    body += before_marker_;
-    Marker{next.trigger, next.due.value_or(now())}.append_to(body);
-    body += after_marker_;
-    body += "\"}";
+    body += R"(,"data":)";
+    payload_.append_to(body, next.trigger);
+    body += '}';
+    ledger_.sent(next.trigger, next.due.value_or(now()));
   }
 
   void read(Connection& connection) {
@@ -261,19 +247,21 @@ class Api {
     }
     connection.in.erase(0, used);
     if (connection.in.size() > 2 * Answer::most_answer) throw Failure("the API's answer is too large");
+    if (used > 0) keeps_connections_ = keeps_connection;
     if (keeps_connection) return;
-    if (!connection.asked.empty()) throw Failure("the server closes API connections, so --pipeline cannot be used");
+    if (!connection.asked.empty()) throw Failure("the server closed an API connection without all answers");
     connection.descriptor = {};
   }
 
   const Options& options_;
+  const Plan& plan_;
   const Endpoint& endpoint_;
   Poller& poller_;
   Ledger& ledger_;
+  const Payload payload_;
   std::vector<Connection> connections_;
   std::vector<char> buffer_;
-  std::string before_marker_;
-  std::string after_marker_;
+  bool keeps_connections_ = false;
   std::uint64_t unanswered_ = 0;
   std::uint64_t refused_ = 0;
 };
