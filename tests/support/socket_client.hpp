@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <ostream>
 #include <stdexcept>
@@ -49,6 +50,15 @@ struct ServerFrame {
   friend void PrintTo(const ServerFrame& frame, std::ostream* out) {
     *out << "opcode " << frame.opcode << ", code " << frame.code << ": " << frame.payload.substr(0, 200);
   }
+};
+
+// What stands between a client and its socket: TLS, for instance. What either function returns is to be sent.
+class SocketLayer {
+ public:
+  virtual ~SocketLayer() = default;
+  virtual std::string seal(std::string_view text) = 0;
+  // Appends the text in what came.
+  virtual std::string open(std::string_view bytes, std::string& text) = 0;
 };
 
 class SocketClient {
@@ -91,6 +101,7 @@ class SocketClient {
   }
   SocketClient(SocketClient&& other) noexcept
       : idle_(std::move(other.idle_)),
+        layer_(std::move(other.layer_)),
         descriptor_(std::exchange(other.descriptor_, -1)),
         input_(std::move(other.input_)),
         end_(other.end_) {}
@@ -99,22 +110,15 @@ class SocketClient {
 
   // From here on somebody else lets the server run.
   void wait_alone() { idle_ = {}; }
+  // Before the first byte.
+  void put_on(std::unique_ptr<SocketLayer> layer) { layer_ = std::move(layer); }
 
   // ---- bytes
 
   // Stops early where the server has gone.
-  void send(std::string_view bytes) {
-    const auto until = std::chrono::steady_clock::now() + patience;
-    while (!bytes.empty() && std::chrono::steady_clock::now() < until) {
-      const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (sent > 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-      } else if (errno == EAGAIN || errno == EINTR) {
-        wait(POLLOUT);
-      } else {
-        return;
-      }
-    }
+  void send(std::string_view text) {
+    if (layer_ != nullptr) return send_bytes(layer_->seal(text));
+    send_bytes(text);
   }
   // Reads what is there, or the first that comes. False at the end, and when nothing comes for `time`.
   bool receive_some(std::chrono::milliseconds time = patience, std::size_t most = 65536) {
@@ -123,10 +127,8 @@ class SocketClient {
     while (end_ == End::none) {
       const ssize_t count = ::recv(descriptor_, part.data(), part.size(), MSG_DONTWAIT);
       if (count > 0) {
-        input_.append(part, 0, static_cast<std::size_t>(count));
-        return true;
-      }
-      if (count == 0) {
+        if (take({part.data(), static_cast<std::size_t>(count)})) return true;
+      } else if (count == 0) {
         end_ = End::eof;
       } else if (errno != EAGAIN && errno != EINTR) {
         end_ = End::reset;
@@ -197,11 +199,13 @@ class SocketClient {
 
   // ---- WebSocket
 
-  static std::string upgrade_request(std::string_view target) {
+  static std::string upgrade_request(std::string_view target, std::string_view fields = {}) {
     std::string request = "GET ";
     return request.append(target)
         .append(" HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n")
-        .append("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+        .append("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
+        .append(fields)
+        .append("\r\n");
   }
   // Whether it has become a WebSocket.
   bool upgrade(std::string_view target) {
@@ -248,6 +252,29 @@ class SocketClient {
     pollfd wanted{descriptor_, events, 0};
     ::poll(&wanted, 1, 20);
   }
+  void send_bytes(std::string_view bytes) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (!bytes.empty() && std::chrono::steady_clock::now() < until) {
+      const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent > 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+      } else if (errno == EAGAIN || errno == EINTR) {
+        wait(POLLOUT);
+      } else {
+        return;
+      }
+    }
+  }
+  // Whether there was text in it.
+  bool take(std::string_view bytes) {
+    const std::size_t before = input_.size();
+    if (layer_ == nullptr) {
+      input_.append(bytes);
+    } else {
+      send_bytes(layer_->open(bytes, input_));
+    }
+    return input_.size() != before;
+  }
 
   std::optional<ServerFrame> decode() {
     const std::string_view bytes = input_;
@@ -277,6 +304,7 @@ class SocketClient {
   }
 
   std::function<void()> idle_;
+  std::unique_ptr<SocketLayer> layer_;
   int descriptor_ = -1;
   std::string input_;
   End end_ = End::none;
