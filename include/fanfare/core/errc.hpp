@@ -95,6 +95,12 @@ FANFARE_PUBLIC inline const std::error_category& error_category() noexcept {
 
 inline std::error_code make_error_code(errc error) noexcept { return {static_cast<int>(error), error_category()}; }
 
+/// Whether a code is this error, even if it was made in a shared library with a category of its own. (The standard's
+/// comparison of two codes goes by the categories' addresses.)
+[[nodiscard]] inline bool operator==(const std::error_code& code, errc error) noexcept {
+  return error_category().equivalent(code, static_cast<int>(error));
+}
+
 FANFARE_NAMESPACE_END
 
 template <>
