@@ -49,6 +49,7 @@ int exit_code(fanfare::ServerErrc error) {
     case fanfare::ServerErrc::bad_certificate:
     case fanfare::ServerErrc::bad_address: return wrong_use;
     case fanfare::ServerErrc::already_started:
+    case fanfare::ServerErrc::no_io_uring:
     case fanfare::ServerErrc::cannot_listen:
     case fanfare::ServerErrc::system: break;
   }
@@ -96,6 +97,7 @@ int main(int count, char** values) {
   server_options.drain_timeout = std::chrono::seconds(options.drain_timeout);
   server_options.path_prefix = options.path_prefix;
   server_options.forwarded_for = options.forwarded_for;
+  server_options.io = options.io;
   if (options.development) {
     server_options.on_request = [&demo](const fanfare::http::Request& request) { return demo->handle(request); };
   }

@@ -93,6 +93,19 @@ constexpr Number<OptionsApp> app_numbers[] = {
      [](OptionsApp& a, std::uint64_t n) { a.app.limits.channels_per_trigger = n; }},
 };
 
+constexpr std::string_view io_expected = "expected auto, uring or send";
+
+bool set_io(Options& options, std::string_view text) {
+  using fanfare::transport::SocketIo;
+  constexpr std::pair<std::string_view, SocketIo> ways[] = {
+      {"auto", SocketIo::automatic}, {"uring", SocketIo::uring}, {"send", SocketIo::send}};
+  for (const auto& [name, io] : ways) {
+    if (name == text) options.io = io;
+    if (name == text) return true;
+  }
+  return false;
+}
+
 template <class Target>
 Problem set_number(const Number<Target>& number, Target& target, std::optional<std::uint64_t> value,
                    std::string_view where) {
@@ -404,7 +417,7 @@ class File {
   }
 
   Problem read_server(const json::object& object) {
-    std::vector<std::string> known{"listen", "listen_tls", "apps", "path_prefix", "forwarded_for"};
+    std::vector<std::string> known{"listen", "listen_tls", "apps", "path_prefix", "forwarded_for", "io"};
     for (const auto& n : server_numbers) known.emplace_back(n.key);
     for (const auto& f : file_names) known.emplace_back(f.key);
     for (const auto& member : object) {
@@ -429,6 +442,9 @@ class File {
       } else if (key == "forwarded_for") {
         if (!member.value().is_bool()) return wrong(key, "expected true or false");
         options_.forwarded_for = member.value().get_bool();
+      } else if (key == "io") {
+        const auto text = string(member.value());
+        if (!text || !set_io(options_, *text)) return wrong(key, io_expected);
       } else if (key == "path_prefix") {
         const auto text = string(member.value());
         if (!text || !is_prefix(*text)) return wrong(key, prefix_expected);
@@ -648,6 +664,8 @@ Problem apply(Options& options, const Flag& flag) {
   }
   if (flag.name == "--app") return add_app(options, flag.value);
   if (flag.name == "--forwarded-for") options.forwarded_for = true;
+  if (flag.name == "--io")
+    return set_io(options, flag.value) ? Problem{} : problem("--io " + quoted(flag.value), io_expected);
   if (flag.name == "--path-prefix") {
     if (!is_prefix(flag.value)) return problem("--path-prefix " + quoted(flag.value), prefix_expected);
     options.path_prefix = flag.value;
@@ -758,14 +776,9 @@ ReadOptions read_options(std::span<const std::string> arguments,
   for (const Switch& w : app_switches) {
     if (w.has_flag) without_value.push_back(flag_name(w.key));
   }
-  std::vector<std::string> known{"--listen",
-                                 "--listen-tls",
-                                 "--app",
-                                 "--config",
-                                 "--path-prefix",
-                                 "--webhook",
-                                 "--webhook-events",
-                                 std::string(authorized_timeout)};
+  std::vector<std::string> known{"--listen",  "--listen-tls",     "--app",
+                                 "--config",  "--path-prefix",    "--io",
+                                 "--webhook", "--webhook-events", std::string(authorized_timeout)};
   for (const auto& number : server_numbers) known.push_back(flag_name(number.key));
   for (const FileName& file : file_names) known.push_back(flag_name(file.key));
   known.insert(known.end(), without_value.begin(), without_value.end());
@@ -867,6 +880,7 @@ Without --app and --config it serves one application whose credentials everybody
                              an HTTP connection is closed after so long without a request (120)
   --drain-timeout SECONDS    how long a stopping server waits for its clients (5)
   --path-prefix /PATH        serve below this path (none)
+  --io auto|uring|send       write to sockets with io_uring where it is there, or else not start; or with send (auto)
   --forwarded-for            a proxy in front says in X-Forwarded-For where clients come from
   --webhook-ca-file FILE     whom to trust for webhooks, in PEM (the system's authorities)
   --pusher-js FILE           pusher.min.js for the demo's page

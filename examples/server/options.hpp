@@ -3,6 +3,7 @@
 
 #include <fanfare/app.hpp>
 #include <fanfare/pusher/webhooks.hpp>
+#include <fanfare/transport/send_ring.hpp>
 
 #include <cstddef>
 #include <functional>
@@ -38,6 +39,7 @@ struct Options {
   unsigned drain_timeout = 5;         ///< Seconds.
   std::string path_prefix;
   bool forwarded_for = false;
+  fanfare::transport::SocketIo io = fanfare::transport::SocketIo::automatic;
   std::string pusher_js;  ///< The client library that the demo's page loads; empty: where the build expects it.
   bool help = false;      ///< Print `help_text` and end; nothing else is filled in.
   bool version = false;   ///< Print the version and end; nothing else is filled in.

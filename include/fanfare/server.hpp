@@ -55,7 +55,9 @@ struct ServerOptions {
   std::chrono::milliseconds drain_timeout{5000};  ///< How long `stop` waits for clients to go.
   std::string webhook_ca_file{};  ///< Whom to trust for webhooks, in PEM; empty: the system's authorities.
   std::string path_prefix{};      ///< In front of `/app/…` and `/apps/…`.
-  bool forwarded_for = false;     ///< Whether a proxy in front says in `X-Forwarded-For` where clients come from.
+  /// How to write to sockets. On a host's `io_context` and in `poll`, `uring` is the promise that one thread runs it.
+  transport::SocketIo io = transport::SocketIo::automatic;
+  bool forwarded_for = false;  ///< Whether a proxy in front says in `X-Forwarded-For` where clients come from.
   /// Answers requests that are neither a WebSocket nor for the HTTP API; with nothing, it is a 404. Called on a loop, on
   /// as many threads as there are loops; what it triggers goes out in the same turn.
   std::function<std::optional<http::Response>(const http::Request&)> on_request{};
@@ -70,6 +72,7 @@ enum class ServerErrc : std::uint8_t {
   duplicate_app,    ///< Two applications have the same id or key.
   bad_certificate,  ///< The certificate or the key cannot be used, or there is none for `listen_tls`.
   bad_address,      ///< `listen` holds something that is not an address.
+  no_io_uring,      ///< `ServerOptions::io` asks for it, and the kernel or the build does not have it.
   cannot_listen,    ///< The address is in use, is none of this machine, or may not be used.
   system,           ///< The system gives no descriptor or no thread.
 };
@@ -84,6 +87,7 @@ enum class ServerErrc : std::uint8_t {
     case ServerErrc::duplicate_app: return "duplicate_app";
     case ServerErrc::bad_certificate: return "bad_certificate";
     case ServerErrc::bad_address: return "bad_address";
+    case ServerErrc::no_io_uring: return "no_io_uring";
     case ServerErrc::cannot_listen: return "cannot_listen";
     case ServerErrc::system: return "system";
   }
@@ -177,7 +181,7 @@ class Server {
   /// The soft limit of the process's descriptors is raised to the hard one.
   ServerResult start() {
     const std::size_t count = std::max(options_.threads, 1U);
-    if (ServerResult ready = prepare(); !ready) return ready;
+    if (ServerResult ready = prepare(options_.threads != 0); !ready) return ready;
     for (std::size_t i = 0; i < count; ++i) contexts_.push_back(std::make_unique<asio::io_context>(1));
     for (std::size_t i = 0; i < count; ++i) {
       if (ServerResult added = add_loop(contexts_[i]->get_executor()); !added) return give_up(std::move(added));
@@ -198,7 +202,7 @@ class Server {
   /// Listens, and serves on a host's context: one loop, on a strand. `threads` does not count.
   /// \pre  the context outlives the server.
   ServerResult start(asio::io_context& host) {
-    if (ServerResult ready = prepare(); !ready) return ready;
+    if (ServerResult ready = prepare(false); !ready) return ready;
     if (ServerResult added = add_loop(asio::make_strand(host)); !added) return give_up(std::move(added));
     if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
     try {
@@ -256,6 +260,12 @@ class Server {
     const transport::TlsResult reloaded = tls_->reload();
     if (!reloaded) return {ServerErrc::bad_certificate, reloaded.text()};
     return {};
+  }
+
+  /// Whether its loops send with io_uring; known when they have begun.
+  [[nodiscard]] bool uses_io_uring() const noexcept {
+    const auto all = loops();
+    return !all.empty() && std::all_of(all.begin(), all.end(), [](const auto& loop) { return loop->uses_ring(); });
   }
 
   /// How many connections there are, of all kinds; a moment's view.
@@ -333,7 +343,8 @@ class Server {
     return {};
   }
 
-  ServerResult prepare() {
+  /// \param own_threads   whether each loop is run by a thread of the server's own.
+  ServerResult prepare(bool own_threads) {
     if (group_ != nullptr) return {ServerErrc::already_started, "a server is started once"};
     if (!bad_app_) return bad_app_;
     if (ServerResult checked = check(); !checked) return checked;
@@ -350,6 +361,12 @@ class Server {
     loop.mailbox_bytes = options_.max_mailbox_bytes;
     loop.max_connections = options_.max_connections;
     loop.forwarded_for = options_.forwarded_for;
+    loop.use_ring =
+        options_.io == transport::SocketIo::uring || (options_.io == transport::SocketIo::automatic && own_threads);
+    if (options_.io == transport::SocketIo::uring && !transport::SendRing().open(1)) {
+      return {ServerErrc::no_io_uring, transport::SendRing::built ? "the kernel does not let this process use io_uring"
+                                                                  : "this program was built without io_uring"};
+    }
     loop.max_descriptors = descriptors > 2 * spare_descriptors ? descriptors - spare_descriptors : descriptors / 2;
     loop.http.body_bytes = static_cast<std::uint32_t>(options_.max_body_bytes);
     loop.messages.bytes = options_.max_message_bytes;

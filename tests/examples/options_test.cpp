@@ -224,7 +224,7 @@ TEST(ServerOptions, HasTheDefaultsOfTheLibrary) {
 TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   const auto result = read_file(R"({
     "listen": ["127.0.0.1:7000", "localhost:7001"], "threads": 2, "max_outbox_bytes": 81920, "path_prefix": "/rt",
-    "forwarded_for": true,
+    "forwarded_for": true, "io": "send",
     "apps": [
       {"id": 42, "key": "k", "secret": "s", "enabled": false, "max_connections": 5, "max_channels_per_connection": 6,
        "activity_timeout": 7, "pong_timeout": 8, "max_event_bytes": 9, "max_event_name_bytes": 10,
@@ -238,6 +238,7 @@ TEST(ServerOptions, ReadsAFileThatIsEnoughByItself) {
   EXPECT_EQ(o.threads, 2U);
   EXPECT_EQ(o.max_outbox_bytes, 81920U);
   EXPECT_TRUE(o.forwarded_for);
+  EXPECT_EQ(o.io, fanfare::transport::SocketIo::send);
   EXPECT_EQ(o.path_prefix, "/rt");
   ASSERT_EQ(o.apps.size(), 2U);
   const fanfare::AppOptions& app = o.apps[0].app;

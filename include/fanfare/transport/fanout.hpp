@@ -177,6 +177,10 @@ struct Peer {
 /// | `p.find(socket_id)` | `C*` | the connection with that socket id, or null |
 /// | `p.at(number)` | `C*` | the connection with that number, or null |
 /// | `p.entered(connection, entrance)` | | optional, for channels with an order: it is in the channel now, and is to be told so before it is sent the next event |
+/// | `p.begin_batch(sends)` | `bool` | optional, and then the next three too: whether so many sends are to be put into batches. A batch is begun, and ended, by each flush |
+/// | `p.queue(connection, bytes, tag)` | `bool` | puts a send into the batch, whose tags count from 0; false: this connection has to be written to. `bytes` stay until the batch is submitted |
+/// | `p.batch_capacity` | `std::size_t` | how many sends a batch holds |
+/// | `p.submit(f, g)` | | sends the batch, and calls `f(tag, sent)`, as `write` would have returned it, for each that did not go out whole, and `g(tag)` for each that has to be written instead |
 /// | `p.terminate(connection)` | | optional: end it, because its user is to go; likewise not before the flush is over |
 template <class P, class C>
 concept Port =
@@ -226,6 +230,7 @@ class Fanout {
   Fanout(P& port, Door& door, const FanoutLimits& limits) : port_(port), door_(door), limits_(limits) {
     static_assert(Port<P, Connection>,
                   "fanfare: Fanout: the type does not satisfy the concept fanfare::transport::Port");
+    if constexpr (batches) outgoing_.reserve(P::batch_capacity);
   }
   Fanout(const Fanout&) = delete;
   Fanout& operator=(const Fanout&) = delete;
@@ -371,7 +376,11 @@ class Fanout {
     if (++stamp_ == 0) ++stamp_;
     const bool specials = dirty_.size() > 1 || excluded_ || !entered_.empty();
     if (specials) mark_specials();
+    if constexpr (batches) batching_ = port_.begin_batch(fan());
     for (const std::uint32_t number : dirty_) flush(*channels_[number], specials);
+    if constexpr (batches) {
+      if (std::exchange(batching_, false)) submit();
+    }
     for (const std::uint32_t number : dirty_) {
       LoopChannel& channel = *channels_[number];
       channel.log = {};
@@ -537,6 +546,15 @@ class Fanout {
     }
     void end() noexcept override {}
   };
+
+  /// A send in the batch.
+  struct Outgoing {
+    Connection* connection;
+    std::string_view bytes;
+    std::span<const std::size_t> ends;  // of the frames, where they were composed
+    std::uint32_t channel;              // whose log it is; `composed`: none's
+  };
+  static constexpr std::uint32_t composed = 0xffffffffU;
 
   /// An event of the protocol in a channel that has an order.
   struct Notice final : OrderedStep {
@@ -921,6 +939,7 @@ class Fanout {
       }
       std::size_t sent = 0;
       if (connection->backlog == nullptr) {
+        if (queue(*connection, channel.number, bytes, {})) continue;
         sent = write(*connection, bytes);
         if (sent == bytes.size() || connection->deaf) continue;
       }
@@ -956,16 +975,76 @@ class Fanout {
         }
       }
       std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.sequence < b.sequence; });
-      arena_.clear();
-      ends_.clear();
+      std::size_t size = 0;
+      for (const Piece& piece : pieces_) size += piece.frame.size();
+      if (outgoing_.empty()) {
+        arena_.clear();
+        ends_.clear();
+        arena_.reserve(arena_bytes);
+        ends_.reserve(arena_ends);
+      }
+      // What is in a batch must not move.
+      if (arena_.capacity() - arena_.size() < size || ends_.capacity() - ends_.size() < pieces_.size()) submit();
+      const std::size_t before = arena_.size();
+      const std::size_t ends_before = ends_.size();
+      ends_.reserve(ends_.size() + pieces_.size());
       for (const Piece& piece : pieces_) {
         arena_.append(piece.frame);
-        ends_.push_back(arena_.size());
+        ends_.push_back(arena_.size() - before);
       }
-      send(connection, arena_, ends_);
+      const std::string_view frames = std::string_view(arena_).substr(before);
+      const std::span<const std::size_t> ends = std::span<const std::size_t>(ends_).subspan(ends_before);
+      if (connection.backlog != nullptr || frames.empty() || !queue(connection, composed, frames, ends)) {
+        send(connection, frames, ends);
+        if (!outgoing_.empty()) {
+          arena_.resize(before);
+          ends_.resize(ends_before);
+        }
+      }
     } catch (const std::bad_alloc&) {
       fail(connection);
     }
+  }
+
+  /// Puts a send into the batch. \returns false if it has to be written instead.
+  [[nodiscard]] bool queue(Connection& connection, std::uint32_t channel, std::string_view bytes,
+                           std::span<const std::size_t> ends) noexcept {
+    if constexpr (batches) {
+      if (!batching_ || !port_.queue(connection, bytes, static_cast<std::uint32_t>(outgoing_.size()))) return false;
+      outgoing_.push_back({&connection, bytes, ends, channel});  // reserved
+      if (outgoing_.size() == P::batch_capacity) submit();
+      return true;
+    } else {
+      return false;
+    }
+  }
+
+  /// What did not go out begins a backlog.
+  void settle(const Outgoing& out, std::ptrdiff_t sent) noexcept {
+    if (sent < 0) return fail(*out.connection);
+    const auto taken = static_cast<std::size_t>(sent);
+    if (taken == out.bytes.size()) return;
+    if (out.channel != composed) return lag(*out.connection, channels_[out.channel]->log, taken);
+    try {
+      make_backlog(*out.connection).append(out.bytes, out.ends, taken);
+    } catch (const std::bad_alloc&) {
+      fail(*out.connection);
+    }
+  }
+
+  /// Sends the batch.
+  void submit() noexcept {
+    if constexpr (batches) {
+      if (outgoing_.empty()) return;
+      port_.submit([this](std::uint32_t tag, std::ptrdiff_t sent) noexcept { settle(outgoing_[tag], sent); },
+                   [this](std::uint32_t tag) noexcept {
+                     const Outgoing& out = outgoing_[tag];
+                     settle(out, port_.write(*out.connection, out.bytes));
+                   });
+      outgoing_.clear();
+    }
+    arena_.clear();
+    ends_.clear();
   }
 
   [[nodiscard]] std::size_t write(Connection& connection, std::string_view bytes) noexcept {
@@ -1009,6 +1088,14 @@ class Fanout {
     std::string_view frame;
   };
 
+  static constexpr std::size_t arena_bytes = std::size_t{256} << 10U;
+  static constexpr std::size_t arena_ends = 4096;
+  static constexpr bool batches = requires(P& port, Connection& connection) {
+    { port.begin_batch(std::size_t{}) } noexcept -> std::same_as<bool>;
+    { port.queue(connection, std::string_view{}, std::uint32_t{}) } noexcept -> std::same_as<bool>;
+    { P::batch_capacity } -> std::convertible_to<std::size_t>;
+  };
+
   P& port_;
   Door& door_;
   const FanoutLimits limits_;
@@ -1025,9 +1112,11 @@ class Fanout {
   std::uint64_t sequence_ = 0;
   std::uint32_t stamp_ = 0;
   bool excluded_ = false;
-  std::vector<Piece> pieces_;  // scratch
-  std::vector<std::size_t> ends_;
-  std::string arena_;
+  bool batching_ = false;
+  std::vector<Outgoing> outgoing_;  // the batch
+  std::vector<Piece> pieces_;       // scratch
+  std::string arena_;               // composed frames; does not grow while some of it is in the batch
+  std::vector<std::size_t> ends_;   // likewise
 };
 
 }  // namespace transport

@@ -15,6 +15,7 @@
 #include <fanfare/transport/address.hpp>
 #include <fanfare/transport/fanout.hpp>
 #include <fanfare/transport/perform.hpp>
+#include <fanfare/transport/send_ring.hpp>
 #include <fanfare/transport/tls.hpp>
 #include <fanfare/transport/xhr.hpp>
 #include <fanfare/websocket/frame.hpp>
@@ -67,6 +68,7 @@ struct LoopOptions {
   std::size_t max_descriptors = 1024;                  ///< Connections of all loops at one time, of any kind.
   http::ParserLimits http{};
   websocket::MessageLimits messages{};
+  bool use_ring = false;                         ///< Whether to send with io_uring where it can be had.
   std::chrono::seconds request_timeout{30};      ///< A request that has begun must be whole after so long.
   std::chrono::seconds keep_alive_timeout{120};  ///< A connection without a request is closed after so long.
   std::chrono::seconds close_timeout{5};         ///< A client that is asked to go must have gone after so long.
@@ -144,7 +146,8 @@ struct Connection final : Peer {
   State state = State::http;
   bool in_ready = false;
   bool in_failed = false;
-  bool paced = false;  ///< It has sent as many messages as it may: what else it sends waits.
+  bool in_ring = false;  ///< Its socket is in the ring's table, at the place of its number.
+  bool paced = false;    ///< It has sent as many messages as it may: what else it sends waits.
   bool lags_too_much = false;
   bool terminated = false;    ///< Its user is to go.
   bool at_end = false;        ///< The client sends no more: what is still in the socket is the last.
@@ -252,6 +255,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   void begin() {
     asio::post(executor_, [self = shared_from_this()] {
       if (self->ended_) return;
+      self->open_ring();
       self->now_ = clock_now();
       self->turn();
       self->sweep_later();
@@ -305,12 +309,16 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
     }
     fanout_.close();
     std::error_code ignored;
+    close_ring();
     sweep_timer_.cancel();
     drain_timer_.cancel();
     pace_timer_.cancel();
     set_.close(ignored);
     drained_.store(true, std::memory_order_release);
   }
+
+  /// Whether it sends with io_uring. Any thread.
+  [[nodiscard]] bool uses_ring() const noexcept { return uses_ring_.load(std::memory_order_relaxed); }
 
   /// How many connections it has; any thread.
   [[nodiscard]] std::size_t load() const noexcept { return load_.load(std::memory_order_relaxed); }
@@ -331,6 +339,11 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   // ---- Port: what the fan-out asks for
 
   std::ptrdiff_t write(Connection& connection, std::string_view bytes) noexcept;
+  static constexpr std::size_t batch_capacity = SendRing::capacity;
+  [[nodiscard]] bool begin_batch(std::size_t sends) noexcept { return sends >= least_batch && ring_.is_open(); }
+  [[nodiscard]] bool queue(Connection& connection, std::string_view bytes, std::uint32_t tag) noexcept;
+  template <class F, class G>
+  void submit(F&& cut_short, G&& not_tried) noexcept;
   void broken(Connection& connection) noexcept;
   void overflowed(Connection& connection) noexcept;
   void entered(Connection& connection, const Entrance& entrance) noexcept;
@@ -367,6 +380,8 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   static constexpr std::size_t answers_per_turn = 64 * 1024;  // bytes, of one connection
   static constexpr std::size_t small_turn = 64;
   static constexpr std::size_t keep_answer_bytes = 1 << 20;
+  static constexpr std::size_t least_batch = 8;  // below that, single sends cost no more
+  static constexpr unsigned ring_sockets = 65'536;
   static constexpr std::chrono::milliseconds pace_time{100};
   static constexpr std::chrono::seconds xhr_pause{10};  // how long a session lives without a request to carry it
   static constexpr std::size_t xhr_stream_units = 256 * 1024;
@@ -512,6 +527,10 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   std::ptrdiff_t write_socket(Connection& connection, std::string_view bytes) noexcept;
   std::ptrdiff_t write_tls(Connection& connection, std::string_view bytes) noexcept;
   bool send_sealed(Connection& connection) noexcept;
+  void open_ring() noexcept;
+  void enter_ring() noexcept;
+  void leave_ring(Connection& connection) noexcept;
+  void close_ring() noexcept;
 
   // ---- sessions of HTTP fallbacks
 
@@ -624,6 +643,11 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   Connection* arrivals_ = nullptr;    // likewise
   std::atomic<std::size_t> load_{0};  // a number and nothing else: relaxed
   std::atomic<bool> drained_{false};
+
+  SendRing ring_;
+  std::atomic<bool> uses_ring_{false};        // a fact and nothing else: relaxed
+  std::vector<std::uint32_t> entering_ring_;  // numbers of connections whose sockets are to be in the ring's table
+  std::vector<int> entering_descriptors_;
 
   std::vector<Slot> table_;
   std::vector<std::uint32_t> free_;

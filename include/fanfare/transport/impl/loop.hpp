@@ -74,6 +74,68 @@ inline std::ptrdiff_t Loop::write_socket(Connection& connection, std::string_vie
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : -1;
 }
 
+// ---- the ring
+
+inline void Loop::open_ring() noexcept {
+  if (!group_.options.use_ring) return;
+  const std::size_t most = std::min<std::size_t>(group_.options.max_descriptors, ring_sockets);
+  if (ring_.open(static_cast<unsigned>(most))) uses_ring_.store(true, std::memory_order_relaxed);
+}
+
+inline bool Loop::queue(Connection& connection, std::string_view bytes, std::uint32_t tag) noexcept {
+  if (connection.tls != nullptr || connection.xhr != nullptr || connection.output_closed) return false;
+  if (!ring_.is_open()) return false;
+  if (connection.in_ring) {
+    ring_.add(static_cast<int>(connection.number), true, bytes, tag);
+    return true;
+  }
+  ring_.add(connection.descriptor, false, bytes, tag);
+  // Its first event: there will be more. Those who come once and go cost no place in the table.
+  if (connection.number < ring_.sockets()) entering_ring_.push_back(connection.number);  // reserved
+  return true;
+}
+
+template <class F, class G>
+inline void Loop::submit(F&& cut_short, G&& not_tried) noexcept {
+  ring_.submit(cut_short, not_tried);
+  if (!ring_.is_open()) close_ring();
+  if (!entering_ring_.empty()) enter_ring();
+}
+
+/// Nobody has been destroyed since they were written down, as a flush destroys nobody.
+inline void Loop::enter_ring() noexcept {
+  std::sort(entering_ring_.begin(), entering_ring_.end());
+  std::size_t begin = 0;
+  while (begin < entering_ring_.size() && ring_.is_open()) {
+    entering_descriptors_.clear();
+    std::size_t end = begin;
+    do {
+      entering_descriptors_.push_back(table_[entering_ring_[end]].connection->descriptor);  // reserved
+      ++end;
+    } while (end < entering_ring_.size() && entering_ring_[end] == entering_ring_[end - 1] + 1);
+    const std::size_t entered =
+        ring_.enter(entering_ring_[begin], entering_descriptors_.data(), entering_descriptors_.size());
+    for (std::size_t i = begin; i < begin + entered; ++i) table_[entering_ring_[i]].connection->in_ring = true;
+    begin = end;
+  }
+  entering_ring_.clear();
+}
+
+/// The table would keep the socket open, and its client would see no end.
+inline void Loop::leave_ring(Connection& connection) noexcept {
+  if (!std::exchange(connection.in_ring, false)) return;
+  ring_.leave(connection.number);
+  if (!ring_.is_open()) close_ring();
+}
+
+inline void Loop::close_ring() noexcept {
+  ring_.close();
+  uses_ring_.store(false, std::memory_order_relaxed);
+  for (const Slot& slot : table_) {
+    if (slot.connection != nullptr) slot.connection->in_ring = false;
+  }
+}
+
 /// What is sealed counts as sent: no byte is sealed before all that was sealed before is on its way.
 inline std::ptrdiff_t Loop::write_tls(Connection& connection, std::string_view bytes) noexcept {
   std::size_t taken = 0;
@@ -147,6 +209,8 @@ inline void Loop::reserve_slot() {
     const std::size_t room = 2 * table_.size() + 16;
     for (auto* const list : {&ready_, &graveyard_, &failed_, &moving_, &still_moving_}) list->reserve(room);
     free_.reserve(room);
+    entering_ring_.reserve(SendRing::capacity);
+    entering_descriptors_.reserve(SendRing::capacity);
   }
   table_.emplace_back();
   free_.push_back(static_cast<std::uint32_t>(table_.size() - 1));
@@ -610,6 +674,7 @@ inline void Loop::destroy(Connection& connection) noexcept {
   leave(connection);
   dismiss(connection);
   if (connection.parked != nullptr && connection.parked->home == number_) connection.parked.reset();
+  leave_ring(connection);
   give_slot_back(connection);
   graveyard_.push_back(&connection);  // reserved
   if (connection.carried != nullptr) {

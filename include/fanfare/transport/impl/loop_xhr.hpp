@@ -259,6 +259,7 @@ inline void Loop::move_connections() {
       continue;
     }
     ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, connection->descriptor, nullptr);
+    leave_ring(*connection);
     give_slot_back(*connection);
     uncount();
     group_.loops[connection->parked->home]->arrive(*connection);
