@@ -69,13 +69,15 @@ class SendRing {
     parameters.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL;
     if (io_uring_queue_init_params(capacity, &ring_, &parameters) != 0) return false;
     open_ = true;
+    added_ = 0;
     const bool good = (parameters.features & IORING_FEAT_CQE_SKIP) != 0 &&
                       parameters.cq_entries >= parameters.sq_entries && tells_of_short_sends();
     if (!good) {
       close();
       return false;
     }
-    io_uring_register_ring_fd(&ring_);  // saves a lookup for each call; without it all works as well
+    // Its descriptor is not registered with the thread: that would keep a ring, and all sockets in its table, for as long
+    // as the thread lives, if another one closes it.
     // The kernel refuses a table for more than the process may open.
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < sockets) {
@@ -91,7 +93,6 @@ class SendRing {
     if (!std::exchange(open_, false)) return;
     io_uring_queue_exit(&ring_);
     sockets_ = 0;
-    added_ = 0;
   }
 
   /// How many places the table has; their numbers are below that.
@@ -134,8 +135,9 @@ class SendRing {
   /// \post  the batch is empty.
   template <class F, class G>
   void submit(F&& cut_short, G&& not_tried) noexcept {
+    if (added_ == 0) return;
     unsigned done = 0;
-    while (done != added_) {
+    while (open_ && done != added_) {
       const int taken = io_uring_submit(&ring_);
       done += taken > 0 ? static_cast<unsigned>(taken) : 0;
       reap(cut_short);
@@ -144,7 +146,7 @@ class SendRing {
     }
     const unsigned rest = std::exchange(added_, 0) - done;
     if (rest == 0) {
-      FANFARE_ASSERT(io_uring_sq_ready(&ring_) == 0, "a flush leaves nothing in the ring");
+      FANFARE_ASSERT(!open_ || io_uring_sq_ready(&ring_) == 0, "a flush leaves nothing in the ring");
       return;
     }
     // What is still in it would go out with the next batch, from bytes that are no more.
