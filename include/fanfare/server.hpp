@@ -9,6 +9,7 @@
 #include <fanfare/http/response.hpp>
 #include <fanfare/pusher/app_directory.hpp>
 #include <fanfare/pusher/webhooks.hpp>
+#include <fanfare/transport/asio_host.hpp>
 #include <fanfare/transport/listener.hpp>
 #include <fanfare/transport/loop.hpp>
 #include <fanfare/transport/tls.hpp>
@@ -130,7 +131,7 @@ class Server {
   /// Stops at once what still runs. A server on a host's `io_context` must be destroyed while nobody runs that.
   ~Server() {
     if (!threads_.empty()) stop_threads(std::chrono::milliseconds(0));
-    for (const auto& loop : loops()) loop->end();
+    end_loops();
     close_listeners();
     stop_webhooks();
     apps_ = {};  // the registries wait for triggers that are under way, which may still push into a loop
@@ -182,16 +183,17 @@ class Server {
   ServerResult start() {
     const std::size_t count = std::max(options_.threads, 1U);
     if (ServerResult ready = prepare(options_.threads != 0); !ready) return ready;
-    for (std::size_t i = 0; i < count; ++i) contexts_.push_back(std::make_unique<asio::io_context>(1));
     for (std::size_t i = 0; i < count; ++i) {
-      if (ServerResult added = add_loop(contexts_[i]->get_executor()); !added) return give_up(std::move(added));
+      if (ServerResult added = add_loop(); !added) return give_up(std::move(added));
     }
     if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
-    begin();
-    if (options_.threads == 0) return {};
+    if (options_.threads == 0) {
+      context_ = std::make_unique<asio::io_context>(1);
+      return host(context_->get_executor());
+    }
     try {
       start_webhooks();
-      for (std::size_t i = 0; i < count; ++i) threads_.emplace_back([context = contexts_[i].get()] { context->run(); });
+      for (const auto& loop : group_->loops) threads_.emplace_back([loop] { loop->run(); });
     } catch (const std::system_error& error) {
       stop_threads(std::chrono::milliseconds(0));
       return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
@@ -203,15 +205,14 @@ class Server {
   /// \pre  the context outlives the server.
   ServerResult start(asio::io_context& host) {
     if (ServerResult ready = prepare(false); !ready) return ready;
-    if (ServerResult added = add_loop(asio::make_strand(host)); !added) return give_up(std::move(added));
+    if (ServerResult added = add_loop(); !added) return give_up(std::move(added));
     if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
     try {
       start_webhooks();
     } catch (const std::system_error& error) {
       return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
     }
-    begin();
-    return {};
+    return this->host(asio::make_strand(host));
   }
 
   /// Does some of what there is to do, on the calling thread, which is always the same one: a few turns at most, so that
@@ -220,8 +221,8 @@ class Server {
   /// \returns     how many things were done; 0 in a server that has threads.
   /// \pre         `threads` is 0.
   std::size_t poll(std::chrono::milliseconds wait = std::chrono::milliseconds(0)) {
-    if (contexts_.empty() || options_.threads != 0) return 0;
-    asio::io_context& context = *contexts_.front();
+    if (context_ == nullptr) return 0;
+    asio::io_context& context = *context_;
     std::size_t done = wait.count() > 0 ? context.run_one_for(wait) : 0;
     // Not all that `io_context::poll` finds: clients that never stop sending would keep it for ever.
     while (done < most_per_poll && context.poll_one() != 0) ++done;
@@ -238,7 +239,7 @@ class Server {
     if (group_ == nullptr) return;
     if (!threads_.empty()) return stop_threads(options_.drain_timeout);
     for (const auto& loop : loops()) loop->drain(options_.drain_timeout);
-    while (!contexts_.empty() && !stopped()) poll(std::chrono::milliseconds(50));
+    while (context_ != nullptr && !stopped()) poll(std::chrono::milliseconds(50));
   }
 
   /// Whether every loop has ended.
@@ -378,9 +379,8 @@ class Server {
     return {};
   }
 
-  ServerResult add_loop(asio::any_io_executor executor) {
-    auto loop = std::make_shared<transport::Loop>(std::move(executor), *group_,
-                                                  static_cast<std::uint32_t>(group_->loops.size()));
+  ServerResult add_loop() {
+    auto loop = std::make_shared<transport::Loop>(*group_, static_cast<std::uint32_t>(group_->loops.size()));
     if (const std::error_code error = loop->open()) {
       return {ServerErrc::system, "cannot make an event loop: " + error.message()};
     }
@@ -420,13 +420,25 @@ class Server {
     return {};
   }
 
-  void begin() {
-    for (const auto& loop : group_->loops) loop->begin();
+  ServerResult host(asio::any_io_executor executor) {
+    host_ = std::make_shared<transport::AsioHost>(std::move(executor), group_->loops.front());
+    try {
+      host_->begin();
+    } catch (const std::system_error& error) {
+      return give_up({ServerErrc::system, std::string("cannot wait for the event loop: ") + error.what()});
+    }
+    return {};
+  }
+
+  void end_loops() noexcept {
+    if (host_ != nullptr) return host_->end();
+    if (group_ == nullptr) return;
+    for (const auto& loop : group_->loops) loop->end();
   }
 
   /// A server that could not be started holds no address, and counts as one that has stopped.
   ServerResult give_up(ServerResult why) {
-    for (const auto& loop : group_->loops) loop->end();
+    end_loops();
     close_listeners();
     endpoints_.clear();
     return why;
@@ -434,7 +446,7 @@ class Server {
 
   void stop_threads(std::chrono::milliseconds timeout) {
     for (const auto& loop : group_->loops) loop->drain(timeout);
-    for (std::thread& thread : threads_) thread.join();  // a context without a loop has nothing left to do
+    for (std::thread& thread : threads_) thread.join();
     threads_.clear();
     close_listeners();
   }
@@ -451,9 +463,10 @@ class Server {
   pusher::AppList apps_;
   std::vector<std::unique_ptr<App>> unserved_;  // given to callers, known to nobody else
   ServerResult bad_app_;
-  std::vector<std::unique_ptr<asio::io_context>> contexts_;
+  std::unique_ptr<asio::io_context> context_;   // where it is polled
   std::unique_ptr<transport::TlsContext> tls_;  // used by the loops
   std::unique_ptr<transport::LoopGroup> group_;
+  std::shared_ptr<transport::AsioHost> host_;  // where it is polled, or on a host's context
   std::vector<int> listeners_;
   std::vector<std::string> endpoints_;
   std::vector<std::string> tls_endpoints_;

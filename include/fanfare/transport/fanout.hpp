@@ -401,8 +401,6 @@ class Fanout {
     }
     vacated_.clear();
   }
-  /// Whether numbers of subscribers wait to be sent; `flush` sends those whose time has come.
-  [[nodiscard]] bool has_counts() const noexcept { return !recount_.empty(); }
 
   /// Leaves all channels. What is still in the mailbox is dropped.
   /// \param wait   whether to wait for triggers that are under way, which may still push, as `Subscription::reset` does.

@@ -23,12 +23,6 @@
 #include <fanfare/websocket/processor.hpp>
 #include <fanfare/websocket/receiver.hpp>
 
-#include <asio/any_io_executor.hpp>
-#include <asio/error.hpp>
-#include <asio/posix/stream_descriptor.hpp>
-#include <asio/post.hpp>
-#include <asio/steady_timer.hpp>
-
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -51,6 +45,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
@@ -202,65 +197,71 @@ struct LoopGroup {
   std::unordered_map<std::string, std::uint32_t> homes_;  // under the mutex
 };
 
-/// A loop: everything in it is touched by its executor alone, which runs one thing at a time.
+/// A loop: everything in it is touched by one thread at a time, which calls `run`, or `turn` again and again.
 ///
-/// The loop has an epoll set of its own, and Asio waits on the set's one descriptor: no Asio object per connection, and
-/// the same turn under own threads, on a host's `io_context`, and polled.
+/// What it waits for is in an epoll set of its own, whose descriptor is readable when there is something to do. So the turn
+/// is the same on a thread of its own, on a host's event loop (`AsioHost`), and polled.
 ///
 /// A turn: what is readable is read, parsed and acted on, and replies go out; the mailbox is drained; events go out, one
 /// write per connection; answers of the HTTP API go out behind the events of a small turn and before those of a large one.
-class Loop final : public Door, public std::enable_shared_from_this<Loop> {
+class Loop final : public Door {
  public:
-  Loop(asio::any_io_executor executor, LoopGroup& group, std::uint32_t number)
+  /// "Never" among the times of its clock.
+  static constexpr std::chrono::milliseconds never = std::chrono::milliseconds::max();
+
+  Loop(LoopGroup& group, std::uint32_t number)
       : Door(group.options.mailbox_bytes),
         group_(group),
         number_(number),
-        executor_(std::move(executor)),
-        set_(executor_),
-        sweep_timer_(executor_),
-        drain_timer_(executor_),
-        pace_timer_(executor_),
         processors_(group.options.messages),
         buffer_(buffer_size),
         fanout_(*this, *this, group.options.fanout) {}
   ~Loop() {
-    if (eventfd_ >= 0) ::close(eventfd_);
+    for (const int descriptor : {set_, eventfd_}) {
+      if (descriptor >= 0) ::close(descriptor);
+    }
     for (const Socket& socket : incoming_) ::close(socket.descriptor);
   }
 
   /// Makes the loop's descriptors. Before anything else; any thread.
   [[nodiscard]] std::error_code open() {
-    const int set = ::epoll_create1(EPOLL_CLOEXEC);
-    if (set < 0) return last_error();
-    std::error_code error;
-    set_.assign(set, error);
-    if (error) {
-      ::close(set);
-      return error;
-    }
+    set_ = ::epoll_create1(EPOLL_CLOEXEC);
     eventfd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (eventfd_ < 0) return last_error();
+    if (set_ < 0 || eventfd_ < 0) return last_error();
     // Edge-triggered: each write is an event, and nobody has to read it.
     return watch(eventfd_, EPOLLIN | EPOLLET, {door_token, 0});
   }
 
-  /// Takes connections from a listening socket, for all loops of the group. Before `begin`.
+  /// Takes connections from a listening socket, for all loops of the group. Before the first turn.
   /// \param tls   what its clients speak TLS with; null: nothing. Lives longer than the loop.
   [[nodiscard]] std::error_code listen_on(int listener, const TlsContext* tls = nullptr) {
     listeners_.push_back({listener, tls});
     return watch(listener, EPOLLIN, {listener_token, static_cast<std::uint32_t>(listeners_.size() - 1)});
   }
 
-  /// Lets the loop run. Its executor must be running, or run later.
-  void begin() {
-    asio::post(executor_, [self = shared_from_this()] {
-      if (self->ended_) return;
-      self->open_ring();
-      self->now_ = clock_now();
-      self->turn();
-      self->sweep_later();
-    });
+  /// Serves on this thread until the loop has ended.
+  void run() {
+    for (bool again = true; !ended_;) {
+      again = turn(again ? std::chrono::milliseconds(0) : std::max(due() - clock_now(), std::chrono::milliseconds(0)));
+    }
   }
+
+  /// Does what there is to do.
+  /// \param wait   how long to wait for it. (A loop that is used in several threads in turn must not be given a ring.)
+  /// \returns      whether there is more to be done at once. If not, the next turn is when `descriptor` becomes readable,
+  ///               or at `due`.
+  bool turn(std::chrono::milliseconds wait = std::chrono::milliseconds(0));
+
+  /// Readable when there is something to do.
+  [[nodiscard]] int descriptor() const noexcept { return set_; }
+
+  /// When the next turn is at the latest, on the clock of `std::chrono::steady_clock`.
+  [[nodiscard]] std::chrono::milliseconds due() const noexcept {
+    return std::min({next_sweep_, draining_ ? next_drain_ : never, paced_.empty() ? never : next_pace_});
+  }
+
+  /// Whether it serves nobody any more.
+  [[nodiscard]] bool ended() const noexcept { return ended_; }
 
   void wake() noexcept override {
     const std::uint64_t one = 1;
@@ -285,12 +286,16 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
 
   /// Stops listening and tells clients to come back later. `drained` becomes true when they have gone, or when
   /// `timeout` is over. Any thread.
-  void drain(std::chrono::milliseconds timeout) {
-    asio::post(executor_, [self = shared_from_this(), timeout] { self->begin_drain(timeout); });
+  void drain(std::chrono::milliseconds timeout) noexcept {
+    {
+      const std::lock_guard lock(incoming_mutex_);
+      drain_request_ = timeout;
+    }
+    wake();
   }
   [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
 
-  /// Ends everything at once. On the executor, or when it does not run any more.
+  /// Ends everything at once. On the thread that runs it, or when none does.
   void end() noexcept {
     if (std::exchange(ended_, true)) return;
     for (std::uint32_t i = 0; i < table_.size(); ++i) {
@@ -308,12 +313,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
       incoming_.clear();
     }
     fanout_.close();
-    std::error_code ignored;
     close_ring();
-    sweep_timer_.cancel();
-    drain_timer_.cancel();
-    pace_timer_.cancel();
-    set_.close(ignored);
     drained_.store(true, std::memory_order_release);
   }
 
@@ -396,46 +396,15 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
     epoll_event event{};
     event.events = events;
     event.data.u64 = std::uint64_t{token.generation} << 32U | token.number;
-    if (::epoll_ctl(set_.native_handle(), EPOLL_CTL_ADD, descriptor, &event) == 0) return {};
+    if (::epoll_ctl(set_, EPOLL_CTL_ADD, descriptor, &event) == 0) return {};
     return last_error();
   }
 
   // ---- the turn
 
-  void turn() {
-    if (ended_) return;
-    now_ = clock_now();
-    mailbox.awake();
-    end_failed();
-    continue_reading();
-    const int count = wait();
-    for (int i = 0; i < count; ++i) dispatch(events_[static_cast<std::size_t>(i)]);
-    take_incoming();
-    take_arrivals();
-    const bool more = fanout_.drain();
-    if (fanout_.fan() <= small_turn) {
-      fanout_.flush();
-      send_answers();
-    } else {
-      send_answers();
-      fanout_.flush();
-    }
-    answer_polls();
-    bury();
-    move_connections();
-    const bool again =
-        more || count == events_per_turn || !ready_.empty() || !failed_.empty() || !moving_.empty() || !mailbox.sleep();
-    if (again) {
-      asio::post(executor_, [self = shared_from_this()] { self->turn(); });
-    } else {
-      set_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code error) {
-        if (!error) self->turn();
-      });
-    }
-  }
-
-  [[nodiscard]] int wait() noexcept {
-    const int count = ::epoll_wait(set_.native_handle(), events_.data(), events_per_turn, 0);
+  [[nodiscard]] int wait(std::chrono::milliseconds most) noexcept {
+    const int timeout = static_cast<int>(std::min<std::chrono::milliseconds::rep>(most.count(), 60'000));
+    const int count = ::epoll_wait(set_, events_.data(), events_per_turn, timeout);
     return count < 0 ? 0 : count;
   }
 
@@ -480,7 +449,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   /// Until the next sweep: a level-triggered listener that cannot be served would keep the loop busy.
   void pause_listening() noexcept {
     for (const Socket& listener : listeners_) {
-      ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, listener.descriptor, nullptr);
+      ::epoll_ctl(set_, EPOLL_CTL_DEL, listener.descriptor, nullptr);
     }
     listening_paused_ = true;
   }
@@ -610,14 +579,7 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
 
   // ---- time
 
-  void sweep_later() {
-    sweep_timer_.expires_after(std::chrono::seconds(1));
-    sweep_timer_.async_wait([self = shared_from_this()](std::error_code error) {
-      if (error || self->ended_) return;
-      self->sweep();
-      self->sweep_later();
-    });
-  }
+  void do_what_is_due();
   void sweep();
   void sweep(Connection& connection);
 
@@ -630,18 +592,15 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
 
   LoopGroup& group_;
   const std::uint32_t number_;
-  asio::any_io_executor executor_;
-  asio::posix::stream_descriptor set_;
-  asio::steady_timer sweep_timer_;
-  asio::steady_timer drain_timer_;
-  asio::steady_timer pace_timer_;
+  int set_ = -1;
   int eventfd_ = -1;
   std::vector<Socket> listeners_;
   std::mutex incoming_mutex_;
-  std::vector<Socket> incoming_;      // under the mutex
-  bool incoming_ended_ = false;       // likewise
-  Connection* arrivals_ = nullptr;    // likewise
-  std::atomic<std::size_t> load_{0};  // a number and nothing else: relaxed
+  std::vector<Socket> incoming_;                            // under the mutex
+  bool incoming_ended_ = false;                             // likewise
+  Connection* arrivals_ = nullptr;                          // likewise
+  std::optional<std::chrono::milliseconds> drain_request_;  // likewise
+  std::atomic<std::size_t> load_{0};                        // a number and nothing else: relaxed
   std::atomic<bool> drained_{false};
 
   SendRing ring_;
@@ -671,11 +630,15 @@ class Loop final : public Door, public std::enable_shared_from_this<Loop> {
   std::array<std::uint64_t, 64> random_{};
   std::size_t random_left_ = 0;
   std::chrono::milliseconds now_{0};
+  std::chrono::milliseconds next_sweep_{0};  // at once, at first
+  std::chrono::milliseconds next_pace_{0};
+  std::chrono::milliseconds next_drain_{0};
   std::chrono::milliseconds drain_until_{0};
   std::uint32_t drain_cursor_ = 0;
   bool draining_ = false;
   bool listening_paused_ = false;
   bool ended_ = false;
+  bool begun_ = false;
   Fanout<Loop, Connection> fanout_;
 };
 

@@ -199,6 +199,48 @@ inline Connection* Loop::find(std::string_view socket_id) noexcept {
   return connection->websocket()->session.socket_id() == *id ? connection : nullptr;
 }
 
+// ---- the turn
+
+inline bool Loop::turn(std::chrono::milliseconds wait) {
+  if (ended_) return false;
+  if (!std::exchange(begun_, true)) open_ring();
+  const int count = this->wait(wait);
+  now_ = clock_now();
+  mailbox.awake();
+  end_failed();
+  continue_reading();
+  for (int i = 0; i < count; ++i) dispatch(events_[static_cast<std::size_t>(i)]);
+  take_incoming();
+  take_arrivals();
+  do_what_is_due();
+  if (ended_) return false;
+  const bool more = fanout_.drain();
+  if (fanout_.fan() <= small_turn) {
+    fanout_.flush();
+    send_answers();
+  } else {
+    send_answers();
+    fanout_.flush();
+  }
+  answer_polls();
+  bury();
+  move_connections();
+  return more || count == events_per_turn || !ready_.empty() || !failed_.empty() || !moving_.empty() ||
+         !mailbox.sleep();
+}
+
+inline void Loop::do_what_is_due() {
+  std::optional<std::chrono::milliseconds> drain;
+  {
+    const std::lock_guard lock(incoming_mutex_);
+    drain.swap(drain_request_);
+  }
+  if (drain) begin_drain(*drain);
+  if (!paced_.empty() && now_ >= next_pace_) resume_paced();
+  if (now_ >= next_sweep_) sweep();
+  if (draining_ && now_ >= next_drain_) drain_some();
+}
+
 // ---- connections come
 
 /// Makes sure that there is a place for one connection more. \throws `std::bad_alloc`.
@@ -208,9 +250,9 @@ inline void Loop::reserve_slot() {
   if (free_.capacity() <= table_.size()) {
     const std::size_t room = 2 * table_.size() + 16;
     for (auto* const list : {&ready_, &graveyard_, &failed_, &moving_, &still_moving_}) list->reserve(room);
-    free_.reserve(room);
     entering_ring_.reserve(SendRing::capacity);
     entering_descriptors_.reserve(SendRing::capacity);
+    free_.reserve(room);  // the last, as it tells that the others are there
   }
   table_.emplace_back();
   free_.push_back(static_cast<std::uint32_t>(table_.size() - 1));
@@ -294,15 +336,10 @@ inline void Loop::read_later(Connection& connection) {
 /// Reads nothing more of it until its second is over.
 inline void Loop::pace(Connection& connection) {
   paced_.push_back({connection.number, connection.generation});
-  if (paced_.size() != 1) return;
-  pace_timer_.expires_after(pace_time);
-  pace_timer_.async_wait([self = shared_from_this()](std::error_code error) {
-    if (!error && !self->ended_) self->resume_paced();
-  });
+  if (paced_.size() == 1) next_pace_ = now_ + pace_time;
 }
 
 inline void Loop::resume_paced() {
-  now_ = clock_now();
   std::vector<Token> still;
   still.swap(paced_);
   for (const Token token : still) {
@@ -321,7 +358,6 @@ inline void Loop::resume_paced() {
       read_later(*connection);  // what was announced meanwhile was not looked at
     }
   }
-  wake();
 }
 
 /// Serves a request that has waited, or has come from another loop.
@@ -761,14 +797,11 @@ inline void Loop::overflow(Connection& connection) {
 // ---- time
 
 inline void Loop::sweep() {
-  now_ = clock_now();
+  next_sweep_ = now_ + std::chrono::seconds(1);
   for (std::size_t i = 0; i < table_.size(); ++i) {
     if (table_[i].connection != nullptr) sweep(*table_[i].connection);
   }
-  send_answers();
   fanout_.tidy();
-  if (fanout_.has_counts()) fanout_.flush();
-  answer_polls();
   if (number_ == 0) {
     group_.apps.for_each([](App& app) {
       try {
@@ -778,8 +811,6 @@ inline void Loop::sweep() {
     });
   }
   resume_listening();
-  bury();
-  if (!failed_.empty()) wake();
 }
 
 inline void Loop::sweep(Connection& connection) {
@@ -800,39 +831,32 @@ inline void Loop::sweep(Connection& connection) {
   }
   if (now <= connection.deadline) return;  // without its fraction, it may still be to come
   const bool can_answer = connection.tls == nullptr || !connection.tls->handshaking();
-  if (connection.state == Connection::State::http && !connection.http()->parser.idle() && can_answer) {
-    return answer(connection, timeout_response(), {});
+  if (connection.state != Connection::State::http || connection.http()->parser.idle() || !can_answer) {
+    return destroy(connection);
   }
-  destroy(connection);
+  try {
+    answer(connection, timeout_response(), {});
+  } catch (const std::bad_alloc&) {
+    give_up(connection);
+  }
 }
 
 inline void Loop::begin_drain(std::chrono::milliseconds timeout) {
   if (ended_ || std::exchange(draining_, true)) return;
   for (const auto [listener, tls] : listeners_) {
-    ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, listener, nullptr);
+    ::epoll_ctl(set_, EPOLL_CTL_DEL, listener, nullptr);
     ::shutdown(listener, SHUT_RD);  // who comes now is refused, instead of waiting for nothing
   }
-  now_ = clock_now();
-  drain_until_ = now_ + timeout;
-  drain_some();
+  drain_until_ = now_ + timeout + std::chrono::milliseconds(1);  // the clock is without its fraction
+  next_drain_ = now_;
 }
 
 /// Not all at once: they come back as they go.
 inline void Loop::drain_some() {
-  if (ended_) return;
-  now_ = clock_now();
+  next_drain_ = now_ + std::chrono::milliseconds(50);
   stop_clients(std::max<std::size_t>(table_.size() / 20, 64));
-  answer_polls();
   bury();
-  if (!failed_.empty()) wake();
-  if (load() == 0 || now_ >= drain_until_) {
-    end();
-    return;
-  }
-  drain_timer_.expires_after(std::chrono::milliseconds(50));
-  drain_timer_.async_wait([self = shared_from_this()](std::error_code error) {
-    if (!error) self->drain_some();
-  });
+  if (load() == 0 || now_ >= drain_until_) end();
 }
 
 inline void Loop::stop_clients(std::size_t most) {

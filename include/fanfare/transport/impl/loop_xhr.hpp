@@ -258,7 +258,7 @@ inline void Loop::move_connections() {
       still_moving_.push_back(connection);
       continue;
     }
-    ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, connection->descriptor, nullptr);
+    ::epoll_ctl(set_, EPOLL_CTL_DEL, connection->descriptor, nullptr);
     leave_ring(*connection);
     give_slot_back(*connection);
     uncount();
