@@ -7,165 +7,38 @@
 
 #include <fanfare/app.hpp>
 #include <fanfare/core/backlog.hpp>
-#include <fanfare/core/channel_memory.hpp>
 #include <fanfare/core/channel_name.hpp>
-#include <fanfare/core/mailbox.hpp>
+#include <fanfare/core/hash.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/turn_log.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/pusher/frames.hpp>
+#include <fanfare/transport/door.hpp>
+#include <fanfare/transport/entrance.hpp>
+#include <fanfare/transport/member_array.hpp>
+#include <fanfare/transport/peer.hpp>
 #include <fanfare/websocket/frame.hpp>
 
+#include <boost/unordered/unordered_flat_set.hpp>
+
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <new>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 FANFARE_NAMESPACE_BEGIN
 namespace transport {
-
-/// Where other threads knock: a mailbox, and how to wake the loop that reads it. Lives longer than every registry that
-/// the loop has joined channels of.
-class Door {
- public:
-  /// \param most   how many bytes may wait; a trigger beyond that is answered `errc::overloaded`.
-  explicit Door(std::size_t most) noexcept : mailbox(most) {}
-  Door(const Door&) = delete;
-  Door& operator=(const Door&) = delete;
-
-  /// Makes the reader come round. Any thread.
-  virtual void wake() noexcept = 0;
-
-  Mailbox mailbox;
-
- protected:
-  ~Door() = default;
-};
-
-namespace detail {
-
-/// What a message costs beside its bytes.
-inline constexpr std::size_t message_overhead = 192;
-
-[[nodiscard]] inline std::size_t mailbox_bytes(const Message& message) noexcept {
-  return message_overhead + message.name().size() + message.data().size() + message.frame().size();
-}
-
-/// A loop's place in one channel.
-class LoopSink {
- public:
-  static constexpr bool wire = true;
-
-  LoopSink(Door& door, std::uint64_t tag) noexcept : door_(&door), tag_(tag) {}
-
-  bool push(MessagePtr message, MessageLink& link) noexcept {
-    const std::size_t bytes = mailbox_bytes(*message);
-    link.tag = tag_;
-    link.message = message.release();
-    if (door_->mailbox.push(link, bytes)) door_->wake();
-    return true;
-  }
-  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
-    return door_->mailbox.has_room(message_overhead + 2 * bytes);
-  }
-
- private:
-  Door* door_;
-  std::uint64_t tag_;
-};
-static_assert(Sink<LoopSink>);
-
-/// A connection's place in one channel of its loop.
-struct Membership {
-  static constexpr std::uint32_t pending = 0xffffffffU;
-
-  std::uint32_t channel;
-  std::uint32_t position;  ///< in the channel's array; `pending` until its place in the channel's order has come
-  std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
-  MemberPtr member{};      ///< whom it counts as, on presence channels
-};
-
-/// The channels of one connection: most have one or two.
-class Memberships {
- public:
-  [[nodiscard]] std::span<Membership> all() noexcept {
-    if (more_ != nullptr) return *more_;
-    return {few_.data(), count_};
-  }
-  [[nodiscard]] std::size_t size() const noexcept { return more_ != nullptr ? more_->size() : count_; }
-
-  [[nodiscard]] Membership* find(std::uint32_t channel) noexcept {
-    for (Membership& membership : all()) {
-      if (membership.channel == channel) return &membership;
-    }
-    return nullptr;
-  }
-  void add(Membership membership) {
-    if (more_ == nullptr && count_ < few_.size()) {
-      few_[count_++] = membership;
-      return;
-    }
-    if (more_ == nullptr) {
-      auto more = std::make_unique<std::vector<Membership>>();
-      more->reserve(2 * few_.size());
-      more->assign(few_.begin(), few_.end());
-      more_ = std::move(more);
-    }
-    more_->push_back(membership);
-  }
-  void remove(std::uint32_t channel) noexcept {
-    Membership* const found = find(channel);
-    if (found == nullptr) return;
-    *found = std::move(all().back());
-    if (more_ != nullptr) {
-      more_->pop_back();
-    } else {
-      few_[--count_] = {};
-    }
-  }
-  void clear() noexcept {
-    more_.reset();
-    few_ = {};
-    count_ = 0;
-  }
-
- private:
-  std::array<Membership, 2> few_{};
-  std::unique_ptr<std::vector<Membership>> more_;
-  std::uint32_t count_ = 0;
-};
-
-}  // namespace detail
-
-/// What every connection of a loop has, whatever moves its bytes.
-struct Peer {
-  enum class Turn : std::uint8_t { plain, special, done };
-
-  std::unique_ptr<Backlog> backlog;  ///< while it lags
-  detail::Memberships memberships;
-  std::uint32_t number = 0;      ///< its place in the loop
-  std::uint32_t generation = 0;  ///< tells it from those who had the place before
-  std::uint32_t stamp = 0;       ///< the flush that saw it last
-  Turn turn = Turn::plain;       ///< how that flush serves it
-  bool deaf = false;             ///< is sent nothing more
-  bool signed_in = false;        ///< counts as a connection of a user
-  std::uint16_t reserved = 0;    ///< how many of its channels are the protocol's own
-};
-
-/// Whether it is in a channel, or on its way into one, that is not the protocol's own.
-[[nodiscard]] inline bool in_channel(const Peer& peer) noexcept { return peer.memberships.size() != peer.reserved; }
 
 /// What moves bytes for a loop, to connections of the type `C`, which derives from `Peer`.
 ///
@@ -197,25 +70,6 @@ struct FanoutLimits {
   std::size_t outbox_bytes = std::size_t{1} << 20U;  ///< What may wait for one connection before a turn adds to it.
   std::size_t turn_bytes = std::size_t{1} << 20U;    ///< What a turn takes out of the mailbox before it sends.
   std::size_t turn_events = 1024;                    ///< Likewise, in events.
-};
-
-/// What came of a wish to join.
-enum class JoinResult : std::uint8_t {
-  joined,
-  already_joined,
-  over_limit,        ///< the connection holds as many channels as it may
-  refused,           ///< by the registry: too many channels, or no memory
-  pending,           ///< it will be told by `Port::entered`, at its place in the channel's order
-  too_many_members,  ///< the presence channel has all users that it may have
-};
-
-/// What somebody finds who enters a channel that has an order.
-struct Entrance {
-  std::string_view channel;
-  bool has_members = false;
-  std::vector<MemberPtr> members{};  ///< Who is there, itself included; on presence channels.
-  bool caches = false;
-  MessagePtr cached{};  ///< The last event; null if there is none.
 };
 
 /// The channels of one loop and their connections.
@@ -275,7 +129,7 @@ class Fanout {
   void leave_reserved(Connection& connection, std::string_view prefix) noexcept {
     for (std::size_t i = connection.memberships.size(); i-- != 0;) {
       const detail::Membership left = connection.memberships.all()[i];
-      LoopChannel& channel = *channels_[left.channel];
+      LoopChannel& channel = channels_[left.channel];
       if (!channel.subscription.channel().starts_with(prefix)) continue;
       connection.memberships.remove(left.channel);  // puts one in its place that was looked at already
       --connection.reserved;
@@ -286,7 +140,7 @@ class Fanout {
   /// Takes it out of all channels.
   void leave_all(Connection& connection) noexcept {
     for (const detail::Membership& membership : connection.memberships.all()) {
-      remove_member(*channels_[membership.channel], membership);
+      remove_member(channels_[membership.channel], membership);
     }
     connection.memberships.clear();
   }
@@ -343,7 +197,7 @@ class Fanout {
         pending_ = link.next;
         ++events;
         if (link.message == nullptr) {
-          enter(std::unique_ptr<Wish>(static_cast<Wish*>(&link)));
+          enter(std::unique_ptr<detail::Wish>(static_cast<detail::Wish*>(&link)));
           continue;
         }
         const std::uint64_t tag = link.tag;
@@ -357,7 +211,7 @@ class Fanout {
   /// To how many connections `flush` will send, counted per channel.
   [[nodiscard]] std::size_t fan() const noexcept {
     std::size_t sum = 0;
-    for (const std::uint32_t number : dirty_) sum += channels_[number]->size();
+    for (const std::uint32_t number : dirty_) sum += channels_[number].size();
     return sum;
   }
 
@@ -372,17 +226,17 @@ class Fanout {
     }
     // A small room does not wait for a large one.
     std::sort(dirty_.begin(), dirty_.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return channels_[a]->size() < channels_[b]->size(); });
+              [&](std::uint32_t a, std::uint32_t b) { return channels_[a].size() < channels_[b].size(); });
     if (++stamp_ == 0) ++stamp_;
     const bool specials = dirty_.size() > 1 || excluded_ || !entered_.empty();
     if (specials) mark_specials();
     if constexpr (batches) batching_ = port_.begin_batch(fan());
-    for (const std::uint32_t number : dirty_) flush(*channels_[number], specials);
+    for (const std::uint32_t number : dirty_) flush(channels_[number], specials);
     if constexpr (batches) {
       if (std::exchange(batching_, false)) submit();
     }
     for (const std::uint32_t number : dirty_) {
-      LoopChannel& channel = *channels_[number];
+      LoopChannel& channel = channels_[number];
       channel.log = {};
       if (channel.holes * 4 > channel.members.size()) compact(channel);
     }
@@ -395,7 +249,7 @@ class Fanout {
   /// make and unmake its channel.
   void tidy() noexcept {
     for (const std::uint32_t number : vacated_) {
-      LoopChannel& channel = *channels_[number];
+      LoopChannel& channel = channels_[number];
       channel.listed = false;
       if (channel.empty() && channel.subscription.state() != nullptr) detach(channel);
     }
@@ -409,10 +263,10 @@ class Fanout {
     vacated_.clear();
     recount_.clear();
     entered_.clear();
-    for (const std::unique_ptr<LoopChannel>& channel : channels_) {
-      channel->log = {};
-      channel->listed = channel->recounted = false;
-      if (channel->subscription.state() != nullptr) detach(*channel, wait);
+    for (LoopChannel& channel : channels_) {
+      channel.log = {};
+      channel.listed = channel.recounted = false;
+      if (channel.subscription.state() != nullptr) detach(channel, wait);
     }
     drop_pending();
   }
@@ -424,14 +278,19 @@ class Fanout {
  private:
   /// Of more subscribers than this the number is told less often.
   static constexpr std::size_t many = 100;
-  static constexpr std::chrono::seconds count_rest{5};
+  using Milliseconds = std::uint32_t;  // of the steady clock, its lower half: differences are right
+  static constexpr Milliseconds count_rest = 5000;
+  static Milliseconds now() noexcept {
+    const auto time = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<Milliseconds>(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+  }
 
   struct LoopChannel {
     Subscription subscription;
     App* app = nullptr;
-    std::vector<Connection*> members;  // in the order in which they came; null where one has left
-    std::size_t holes = 0;
-    std::size_t wishes = 0;  // of connections that are not among the members yet
+    MemberArray<Connection> members;
+    std::uint32_t holes = 0;   // among the members
+    std::uint32_t wishes = 0;  // of connections that are not among the members yet
     std::uint32_t number = 0;
     std::uint32_t generation = 0;
     LogPtr log;              // of this turn
@@ -440,9 +299,9 @@ class Fanout {
     bool commands = false;   // its events are for the loop, not for the connections
     bool counts = false;     // its subscribers are told how many they are
     bool has_members = false;
-    bool noting = false;                                 // the host has still to be told how many they are
-    std::chrono::steady_clock::time_point counted_at{};  // when the subscribers were last told
-    std::chrono::steady_clock::time_point noted_at{};    // when the host was last told
+    bool noting = false;          // the host has still to be told how many they are
+    Milliseconds counted_at = 0;  // when the subscribers were last told
+    Milliseconds noted_at = 0;    // when the host was last told
 
     [[nodiscard]] bool empty() const noexcept { return size() == 0 && wishes == 0; }
     [[nodiscard]] std::size_t size() const noexcept { return members.size() - holes; }
@@ -453,97 +312,31 @@ class Fanout {
     std::string_view channel;
     friend bool operator==(const Name&, const Name&) = default;
   };
+  /// The index holds numbers alone: the names are those of the subscriptions.
   struct NameHash {
+    using is_transparent = void;
     std::size_t operator()(const Name& name) const noexcept {
-      return std::hash<std::string_view>{}(name.channel) ^ (std::hash<const void*>{}(name.app) * 31U);
+      // Clients choose names: with the application's seed they cannot choose collisions.
+      return SeededHash::hash(name.channel, name.app->options().seed);
     }
+    std::size_t operator()(std::uint32_t number) const noexcept { return (*this)(fanout->name(number)); }
+    const Fanout* fanout;
   };
+  struct NameEqual {
+    using is_transparent = void;
+    bool operator()(const Name& a, std::uint32_t b) const noexcept { return a == fanout->name(b); }
+    bool operator()(std::uint32_t a, const Name& b) const noexcept { return b == fanout->name(a); }
+    bool operator()(std::uint32_t a, std::uint32_t b) const noexcept { return a == b; }
+    const Fanout* fanout;
+  };
+  [[nodiscard]] Name name(std::uint32_t number) const noexcept {
+    return {channels_[number].app, channels_[number].subscription.channel()};
+  }
 
   [[nodiscard]] LoopChannel* find(const App& app, std::string_view channel) noexcept {
     const auto found = by_name_.find(Name{&app, channel});
-    return found == by_name_.end() ? nullptr : channels_[found->second].get();
+    return found == by_name_.end() ? nullptr : &channels_[*found];
   }
-
-  /// A wish to enter a channel that has an order, on its way through the mailbox to its place there.
-  struct Wish final : MessageLink, OrderedStep {
-    // Set by who wishes:
-    Door* door = nullptr;
-    App* app = nullptr;
-    std::uint32_t connection = 0;
-    std::uint32_t generation = 0;
-    std::uint64_t number = 0;
-    MemberPtr member;
-    Entrance entrance;
-    // What came of it, under the channel's lock:
-    JoinResult result = JoinResult::refused;
-    bool sent = false;
-
-    [[nodiscard]] bool begin(ChannelState* state) noexcept override {
-      auto* const memory = static_cast<ChannelMemory*>(state);
-      try {
-        result = JoinResult::pending;
-        if (memory == nullptr) return false;
-        bool first = false;
-        if (member != nullptr) {
-          const Roster::Entry entry = memory->roster.enter(member, app->options().max_presence_members);
-          if (entry == Roster::Entry::full) {
-            result = JoinResult::too_many_members;
-            return false;
-          }
-          counted = true;
-          first = entry == Roster::Entry::first;
-          entrance.members = memory->roster.members();
-        }
-        AppEvent miss{.kind = AppEvent::Kind::cache_miss};
-        AppEvent added{.kind = AppEvent::Kind::member_added};
-        if (memory->caches()) miss.channel = entrance.channel;
-        if (first) {
-          added.channel = entrance.channel;
-          added.user_id = member->user_id;
-        }
-        // Nothing fails from here on, so what is told has happened.
-        if (first) app->note(std::move(added));
-        entrance.caches = memory->caches();
-        if (entrance.caches) {
-          entrance.cached = memory->cached(ChannelMemory::Clock::now());
-          if (!entrance.cached && memory->note_miss()) app->note(std::move(miss));
-        }
-        return first;
-      } catch (const std::bad_alloc&) {
-        if (counted) memory->roster.leave(member->user_id);
-        result = JoinResult::refused;
-        return false;
-      }
-    }
-    void end() noexcept override {
-      if (result != JoinResult::pending) return;
-      sent = true;
-      if (door->mailbox.push(*this, 0)) door->wake();
-    }
-
-   private:
-    bool counted = false;
-  };
-
-  /// A member's connection leaves.
-  struct Departure final : OrderedStep {
-    App* app = nullptr;
-    std::string_view channel;
-    const Member* member = nullptr;
-    bool done = false;
-
-    [[nodiscard]] bool begin(ChannelState* state) noexcept override {
-      done = true;
-      if (!static_cast<ChannelMemory*>(state)->roster.leave(member->user_id)) return false;
-      try {
-        app->note(
-            {.kind = AppEvent::Kind::member_removed, .channel = std::string(channel), .user_id = member->user_id});
-      } catch (const std::bad_alloc&) {  // as if there were no room for it
-      }
-      return true;
-    }
-    void end() noexcept override {}
-  };
 
   /// A send in the batch.
   struct Outgoing {
@@ -553,12 +346,6 @@ class Fanout {
     std::uint32_t channel;              // whose log it is; `composed`: none's
   };
   static constexpr std::uint32_t composed = 0xffffffffU;
-
-  /// An event of the protocol in a channel that has an order.
-  struct Notice final : OrderedStep {
-    [[nodiscard]] bool begin(ChannelState* /*state*/) noexcept override { return true; }
-    void end() noexcept override {}
-  };
 
   template <class Key>
   [[nodiscard]] JoinResult join_as(App& app, std::string_view name, Key key, Connection& connection, MemberPtr member) {
@@ -583,10 +370,10 @@ class Fanout {
 
   /// Takes a place in the channel's order, under its lock; the connection enters when the mailbox has come so far.
   JoinResult wish(LoopChannel& channel, Connection& connection, MemberPtr member, bool counted) {
-    std::unique_ptr<Wish> made;
+    std::unique_ptr<detail::Wish> made;
     std::string data;
     try {
-      made = std::make_unique<Wish>();
+      made = std::make_unique<detail::Wish>();
       made->member = channel.has_members ? std::move(member) : MemberPtr{};
       if (made->member != nullptr) data = pusher::data::member_added(*made->member);
       connection.memberships.add({channel.number, detail::Membership::pending, ++wishes_, made->member});
@@ -595,7 +382,7 @@ class Fanout {
       note_vacated(channel);
       throw;
     }
-    Wish& wish = *made;
+    detail::Wish& wish = *made;
     wish.tag = tag(channel);
     wish.door = &door_;
     wish.app = channel.app;
@@ -636,9 +423,9 @@ class Fanout {
   }
 
   /// The mailbox has come to the place of a wish.
-  void enter(std::unique_ptr<Wish> wish) noexcept {
+  void enter(std::unique_ptr<detail::Wish> wish) noexcept {
     const auto number = static_cast<std::uint32_t>(wish->tag);
-    LoopChannel& channel = *channels_[number];
+    LoopChannel& channel = channels_[number];
     if (channel.generation != wish->tag >> 32U) return;
     --channel.wishes;
     Connection* const connection = port_.at(wish->connection);
@@ -675,13 +462,13 @@ class Fanout {
     try {
       const std::string data = pusher::data::subscription_count(count);
       if (channel.subscription.ordered()) {
-        Notice notice;
+        detail::Notice notice;
         step(channel, notice, "pusher_internal:subscription_count", data);
       } else {
         app.channels().trigger(ReservedChannel{channel.subscription.channel()}, "pusher_internal:subscription_count",
                                data);
       }
-      const auto now = std::chrono::steady_clock::now();
+      const Milliseconds now = Fanout::now();
       // Later ones are noted where the subscribers are told.
       channel.noting = count > many && now - channel.noted_at < count_rest;
       if (!channel.noting) note_count(channel, now);
@@ -691,7 +478,7 @@ class Fanout {
   }
 
   /// Of several loops that note the same channel's number, the last one notes the last number.
-  void note_count(LoopChannel& channel, std::chrono::steady_clock::time_point now) {
+  void note_count(LoopChannel& channel, Milliseconds now) {
     channel.noted_at = now;
     channel.noting = false;
     channel.app->note(
@@ -702,10 +489,10 @@ class Fanout {
   /// Puts the numbers of subscribers into the logs: of large channels not more often than every five seconds.
   void log_counts() noexcept {
     if (recount_.empty()) return;
-    const auto now = std::chrono::steady_clock::now();
+    const Milliseconds now = Fanout::now();
     std::size_t kept = 0;
     for (const std::uint32_t number : recount_) {
-      LoopChannel& channel = *channels_[number];
+      LoopChannel& channel = channels_[number];
       if (channel.size() != 0) {
         const std::size_t count = channel.subscription.subscribers();
         if (count > many && now - channel.counted_at < count_rest) {
@@ -742,22 +529,22 @@ class Fanout {
       for (std::vector<std::uint32_t>* const numbers : {&free_, &vacated_, &dirty_, &recount_}) {
         if (numbers->capacity() <= channels_.size()) numbers->reserve(2 * channels_.size() + 8);
       }
-      auto made = std::make_unique<LoopChannel>();
-      made->number = static_cast<std::uint32_t>(channels_.size());
-      channels_.push_back(std::move(made));
-      free_.push_back(channels_.back()->number);
+      const auto number = static_cast<std::uint32_t>(channels_.size());
+      channels_.emplace_back().number = number;
+      free_.push_back(number);
     }
-    LoopChannel& channel = *channels_[free_.back()];
+    LoopChannel& channel = channels_[free_.back()];
     channel.subscription = app.channels().attach(name, detail::LoopSink{door_, tag(channel)});
     if (!channel.subscription) return nullptr;
     channel.app = &app;
+    channel.counted_at = channel.noted_at = now() - count_rest;
     const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
     channel.has_members = ChannelName::has_members(kind);
     channel.commands = channel.subscription.channel().starts_with(App::user_channel);
     channel.counts =
         app.options().subscription_count && !channel.has_members && !channel.subscription.channel().starts_with('#');
     try {
-      by_name_.emplace(Name{&app, channel.subscription.channel()}, channel.number);
+      by_name_.insert(channel.number);
     } catch (...) {
       channel.subscription.detach();
       ++channel.generation;
@@ -768,7 +555,7 @@ class Fanout {
   }
 
   void detach(LoopChannel& channel, bool wait = false) noexcept {
-    by_name_.erase(Name{channel.app, channel.subscription.channel()});
+    by_name_.erase(channel.number);
     if (wait) {
       channel.subscription.reset();
     } else {
@@ -776,10 +563,9 @@ class Fanout {
     }
     ++channel.generation;  // what is on its way here is owed to nobody
     channel.app = nullptr;
-    std::vector<Connection*>().swap(channel.members);
+    channel.members.reset();
     channel.holes = channel.wishes = 0;
     if (std::exchange(channel.recounted, false)) std::erase(recount_, channel.number);
-    channel.counted_at = {};
     free_.push_back(channel.number);
   }
 
@@ -791,7 +577,7 @@ class Fanout {
       channel.members.push_back(&connection);
       connection.memberships.add({channel.number, static_cast<std::uint32_t>(before)});
     } catch (...) {
-      channel.members.resize(before);
+      channel.members.truncate(before);
       if (counted) channel.subscription.add_members(-1);
       note_vacated(channel);
       throw;
@@ -806,7 +592,7 @@ class Fanout {
       ++channel.holes;
     }
     if (membership.member != nullptr) {
-      Departure departure;
+      detail::Departure departure;
       departure.app = channel.app;
       departure.channel = channel.subscription.channel();
       departure.member = membership.member.get();
@@ -849,13 +635,13 @@ class Fanout {
       connection->memberships.find(channel.number)->position = static_cast<std::uint32_t>(to);
       channel.members[to++] = connection;
     }
-    channel.members.resize(to);
+    channel.members.truncate(to);
     channel.holes = 0;
   }
 
   /// \returns how many bytes it added to a log.
   std::size_t take(std::uint64_t tag, const Message& message) noexcept {
-    LoopChannel& channel = *channels_[static_cast<std::uint32_t>(tag)];
+    LoopChannel& channel = channels_[static_cast<std::uint32_t>(tag)];
     if (channel.generation != tag >> 32U) return 0;
     if (channel.commands) return terminate(channel);
     if (channel.counts && message.name() == "pusher_internal:subscription_count") {
@@ -902,7 +688,7 @@ class Fanout {
   /// Finds those who are not simply sent one whole log.
   void mark_specials() noexcept {
     for (const std::uint32_t number : dirty_) {
-      for (Connection* const connection : channels_[number]->members) {
+      for (Connection* const connection : channels_[number].members) {
         if (connection == nullptr) continue;
         connection->turn = connection->stamp == stamp_ ? Peer::Turn::special : Peer::Turn::plain;
         connection->stamp = stamp_;
@@ -914,7 +700,7 @@ class Fanout {
     }
     if (!excluded_) return;
     for (const std::uint32_t number : dirty_) {
-      for (const LogFrame& frame : channels_[number]->log->frames()) {
+      for (const LogFrame& frame : channels_[number].log->frames()) {
         if (frame.except == LogFrame::nobody) continue;
         if (Connection* const connection = port_.at(frame.except)) {
           connection->turn = Peer::Turn::special;
@@ -964,7 +750,7 @@ class Fanout {
     try {
       pieces_.clear();
       for (const detail::Membership& membership : connection.memberships.all()) {
-        const LogPtr& log = channels_[membership.channel]->log;
+        const LogPtr& log = channels_[membership.channel].log;
         if (!log || membership.position == detail::Membership::pending) continue;
         for (std::size_t i = 0; i < log->frames().size(); ++i) {
           const LogFrame& frame = log->frames()[i];
@@ -1022,7 +808,7 @@ class Fanout {
     if (sent < 0) return fail(*out.connection);
     const auto taken = static_cast<std::size_t>(sent);
     if (taken == out.bytes.size()) return;
-    if (out.channel != composed) return lag(*out.connection, channels_[out.channel]->log, taken);
+    if (out.channel != composed) return lag(*out.connection, channels_[out.channel].log, taken);
     try {
       make_backlog(*out.connection).append(out.bytes, out.ends, taken);
     } catch (const std::bad_alloc&) {
@@ -1073,7 +859,7 @@ class Fanout {
       MessageLink& link = *pending_;
       pending_ = link.next;
       if (link.message == nullptr) {
-        delete static_cast<Wish*>(&link);
+        delete static_cast<detail::Wish*>(&link);
         continue;
       }
       const MessagePtr message = MessagePtr::adopt(link.message);
@@ -1098,8 +884,8 @@ class Fanout {
   Door& door_;
   const FanoutLimits limits_;
   LogPool logs_;
-  std::vector<std::unique_ptr<LoopChannel>> channels_;
-  std::unordered_map<Name, std::uint32_t, NameHash> by_name_;
+  std::deque<LoopChannel> channels_;  // does not move them
+  boost::unordered_flat_set<std::uint32_t, NameHash, NameEqual> by_name_{0, NameHash{this}, NameEqual{this}};
   std::vector<std::uint32_t> free_;
   std::vector<std::uint32_t> dirty_;
   std::vector<std::uint32_t> vacated_;

@@ -1,0 +1,132 @@
+/// \file
+/// How a connection enters a channel that has an order, and leaves it.
+#pragma once
+
+#include <fanfare/app.hpp>
+#include <fanfare/core/channel_memory.hpp>
+#include <fanfare/core/message.hpp>
+#include <fanfare/core/roster.hpp>
+#include <fanfare/detail/config.hpp>
+#include <fanfare/transport/door.hpp>
+
+#include <cstdint>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+FANFARE_NAMESPACE_BEGIN
+namespace transport {
+
+/// What came of a wish to join.
+enum class JoinResult : std::uint8_t {
+  joined,
+  already_joined,
+  over_limit,        ///< the connection holds as many channels as it may
+  refused,           ///< by the registry: too many channels, or no memory
+  pending,           ///< it will be told by `Port::entered`, at its place in the channel's order
+  too_many_members,  ///< the presence channel has all users that it may have
+};
+
+/// What somebody finds who enters a channel that has an order.
+struct Entrance {
+  std::string_view channel;
+  bool has_members = false;
+  std::vector<MemberPtr> members{};  ///< Who is there, itself included; on presence channels.
+  bool caches = false;
+  MessagePtr cached{};  ///< The last event; null if there is none.
+};
+
+namespace detail {
+
+/// A wish to enter a channel that has an order, on its way through the mailbox to its place there.
+struct Wish final : MessageLink, OrderedStep {
+  // Set by who wishes:
+  Door* door = nullptr;
+  App* app = nullptr;
+  std::uint32_t connection = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t number = 0;
+  MemberPtr member;
+  Entrance entrance;
+  // What came of it, under the channel's lock:
+  JoinResult result = JoinResult::refused;
+  bool sent = false;
+
+  [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+    auto* const memory = static_cast<ChannelMemory*>(state);
+    try {
+      result = JoinResult::pending;
+      if (memory == nullptr) return false;
+      bool first = false;
+      if (member != nullptr) {
+        const Roster::Entry entry = memory->roster.enter(member, app->options().max_presence_members);
+        if (entry == Roster::Entry::full) {
+          result = JoinResult::too_many_members;
+          return false;
+        }
+        counted = true;
+        first = entry == Roster::Entry::first;
+        entrance.members = memory->roster.members();
+      }
+      AppEvent miss{.kind = AppEvent::Kind::cache_miss};
+      AppEvent added{.kind = AppEvent::Kind::member_added};
+      if (memory->caches()) miss.channel = entrance.channel;
+      if (first) {
+        added.channel = entrance.channel;
+        added.user_id = member->user_id;
+      }
+      // Nothing fails from here on, so what is told has happened.
+      if (first) app->note(std::move(added));
+      entrance.caches = memory->caches();
+      if (entrance.caches) {
+        entrance.cached = memory->cached(ChannelMemory::Clock::now());
+        if (!entrance.cached && memory->note_miss()) app->note(std::move(miss));
+      }
+      return first;
+    } catch (const std::bad_alloc&) {
+      if (counted) memory->roster.leave(member->user_id);
+      result = JoinResult::refused;
+      return false;
+    }
+  }
+  void end() noexcept override {
+    if (result != JoinResult::pending) return;
+    sent = true;
+    if (door->mailbox.push(*this, 0)) door->wake();
+  }
+
+ private:
+  bool counted = false;
+};
+
+/// A member's connection leaves.
+struct Departure final : OrderedStep {
+  App* app = nullptr;
+  std::string_view channel;
+  const Member* member = nullptr;
+  bool done = false;
+
+  [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+    done = true;
+    if (!static_cast<ChannelMemory*>(state)->roster.leave(member->user_id)) return false;
+    try {
+      app->note({.kind = AppEvent::Kind::member_removed, .channel = std::string(channel), .user_id = member->user_id});
+    } catch (const std::bad_alloc&) {  // as if there were no room for it
+    }
+    return true;
+  }
+  void end() noexcept override {}
+};
+
+/// An event of the protocol in a channel that has an order.
+struct Notice final : OrderedStep {
+  [[nodiscard]] bool begin(ChannelState* /*state*/) noexcept override { return true; }
+  void end() noexcept override {}
+};
+
+}  // namespace detail
+
+}  // namespace transport
+FANFARE_NAMESPACE_END
