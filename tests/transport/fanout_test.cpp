@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -19,6 +20,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -838,5 +840,427 @@ TEST_P(FanoutModel, EveryoneReceivesWhatIsOwed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, FanoutModel, testing::Range(1U, 21U));
+
+// ---- batches
+
+std::uint64_t hash_of(std::string_view bytes) {
+  std::uint64_t hash = 14695981039346656037U;
+  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
+  return hash;
+}
+
+// Puts sends into batches. What becomes of each is the connection's matter, as with `write`; how it is told, the test's.
+template <std::size_t Capacity>
+class BatchPort : public TestPort {
+ public:
+  static constexpr std::size_t batch_capacity = Capacity;
+
+  BatchPort() { batch_.reserve(Capacity); }
+
+  bool begin_batch(std::size_t sends) noexcept {
+    EXPECT_TRUE(batch_.empty());
+    begun.push_back(sends);
+    return alive;
+  }
+  bool queue(TestConnection& connection, std::string_view bytes, std::uint32_t tag) noexcept {
+    if (!alive || draw(unbatched)) return false;
+    EXPECT_LT(batch_.size(), Capacity);
+    EXPECT_EQ(tag, batch_.size());
+    EXPECT_FALSE(bytes.empty());
+    EXPECT_FALSE(connection.deaf);
+    EXPECT_EQ(connection.backlog, nullptr);
+    for (const Queued& other : batch_) EXPECT_NE(other.connection, &connection);
+    batch_.push_back({&connection, bytes, hash_of(bytes)});
+    ++queued;
+    return true;
+  }
+  template <class F, class G>
+  void submit(F&& cut_short, G&& not_tried) noexcept {
+    EXPECT_FALSE(batch_.empty());
+    ++submitted;
+    for (std::uint32_t tag = 0; tag < batch_.size(); ++tag) {
+      const Queued& send = batch_[tag];
+      EXPECT_EQ(hash_of(send.bytes), send.hash);  // neither moved nor written over
+      if (draw(dies) || left-- == 0) alive = false;
+      if (!alive) {
+        not_tried(tag);
+        continue;
+      }
+      const std::ptrdiff_t sent = write(*send.connection, send.bytes);
+      if (sent != static_cast<std::ptrdiff_t>(send.bytes.size()) || draw(tells_all)) cut_short(tag, sent);
+    }
+    batch_.clear();
+  }
+
+  // How often, in percent.
+  unsigned unbatched = 0;                                      // a connection has to be written to
+  unsigned dies = 0;                                           // there are no batches from here on
+  unsigned tells_all = 0;                                      // of a send that went out whole, too
+  std::size_t left = std::numeric_limits<std::size_t>::max();  // so many sends more, and there are no batches
+  std::mt19937 random{1};
+  bool alive = true;
+  std::vector<std::size_t> begun;
+  std::size_t queued = 0;
+  std::size_t submitted = 0;
+
+ private:
+  struct Queued {
+    TestConnection* connection;
+    std::string_view bytes;
+    std::uint64_t hash;
+  };
+
+  bool draw(unsigned percent) { return percent != 0 && random() % 100 < percent; }
+
+  std::vector<Queued> batch_;
+};
+static_assert(transport::Port<BatchPort<3>, TestConnection>);
+
+template <class P>
+struct Batched {
+  explicit Batched(const FanoutLimits& limits = {}) : fanout(port, door, limits) {}
+  ~Batched() {
+    for (const auto& connection : port.connections) fanout.leave_all(*connection);
+    for (const auto& connection : port.connections) connection->backlog.reset();
+    fanout.close();
+    EXPECT_EQ(fanout.logs().used(), 0U);
+    EXPECT_EQ(door.mailbox.bytes(), 0U);
+  }
+  TestConnection& member(std::initializer_list<const char*> channels) {
+    TestConnection& made = port.connect();
+    for (const char* const channel : channels) EXPECT_EQ(fanout.join(app, channel, made), JoinResult::joined);
+    return made;
+  }
+  void turn() {
+    bool more = true;
+    while (more) {
+      more = fanout.drain();
+      fanout.flush();
+    }
+  }
+
+  TestDoor door;
+  App app{{.id = "1", .key = "key", .secret = "secret"}};
+  P port;
+  Fanout<P, TestConnection> fanout;
+};
+
+TEST(FanoutBatches, HoldAsManySendsAsThePortSays) {
+  Batched<BatchPort<3>> all;
+  std::vector<TestConnection*> members;
+  for (int i = 0; i < 8; ++i) members.push_back(&all.member({"x"}));
+  all.turn();
+  EXPECT_TRUE(all.port.begun.empty());
+  all.app.trigger("x", "e", "1");
+  all.app.trigger("x", "e", "2");
+  all.turn();
+  EXPECT_EQ(all.port.begun, std::vector<std::size_t>{8});
+  EXPECT_EQ(all.port.queued, 8U);
+  EXPECT_EQ(all.port.submitted, 3U);
+  for (const TestConnection* member : members) {
+    EXPECT_EQ(texts_of(member->wire), (Texts{text_of("x", "e", "1"), text_of("x", "e", "2")}));
+    EXPECT_EQ(member->writes, 1U);
+  }
+  // Exactly full, and without batches.
+  all.fanout.leave_all(*members[0]);
+  all.fanout.leave_all(*members[1]);
+  all.app.trigger("x", "e", "3");
+  all.turn();
+  EXPECT_EQ(all.port.submitted, 5U);
+  all.port.alive = false;
+  all.app.trigger("x", "e", "4");
+  all.turn();
+  EXPECT_EQ(all.port.queued, 14U);
+  EXPECT_EQ(all.port.submitted, 5U);
+  for (int i = 2; i < 8; ++i) EXPECT_EQ(texts_of(members[static_cast<std::size_t>(i)]->wire).size(), 4U);
+}
+
+TEST(FanoutBatches, LeaveOutWhoLagsIsDeafOrIsOwedNothing) {
+  Batched<BatchPort<64>> all;
+  TestConnection& quick = all.member({"x"});
+  TestConnection& lags = all.member({"x"});
+  TestConnection& broken = all.member({"x"});
+  TestConnection& sender = all.member({"x"});
+  lags.window = 3;
+  broken.fails = true;
+  all.app.trigger("x", "e", "1", {.except_socket = sender.id()});
+  all.turn();
+  EXPECT_EQ(all.port.queued, 3U);
+  EXPECT_EQ(broken.times_broken, 1U);
+  EXPECT_NE(lags.backlog, nullptr);
+  all.app.trigger("x", "e", "2", {.except_socket = sender.id()});
+  all.turn();
+  EXPECT_EQ(all.port.queued, 4U);
+  EXPECT_EQ(sender.writes, 0U);
+  lags.window = 1000;
+  EXPECT_TRUE(all.fanout.writable(lags));
+  EXPECT_EQ(texts_of(lags.wire), texts_of(quick.wire));
+  EXPECT_EQ(texts_of(quick.wire).size(), 2U);
+  EXPECT_EQ(broken.times_broken, 1U);
+}
+
+// Cut off at each byte, whether all of a log was owed, or what was composed: what follows is what would have followed.
+TEST(FanoutBatches, GoOnWhereASendWasCutShort) {
+  bool whole = false;
+  for (std::size_t cut = 0; !whole; ++cut) {
+    ASSERT_LT(cut, 1000U);
+    Batched<BatchPort<3>> all;
+    TestConnection& plain = all.member({"x"});
+    TestConnection& merged = all.member({"y", "x"});
+    TestConnection& excluded = all.member({"x"});
+    TestConnection& quick = all.member({"x", "y"});
+    std::vector<Texts> owed(2);
+    for (int i = 0; i < 4; ++i) {
+      const std::string number = std::to_string(i);
+      all.app.trigger("x", "e", number, {.except_socket = i == 1 ? excluded.id() : std::string()});
+      all.app.trigger("y", "e", number);
+      owed[0].push_back(text_of("x", "e", number));
+      owed[1].push_back(owed[0].back());
+      owed[1].push_back(text_of("y", "e", number));
+    }
+    Texts owed_excluded = owed[0];
+    owed_excluded.erase(owed_excluded.begin() + 1);
+    for (TestConnection* connection : {&plain, &merged, &excluded}) connection->window = cut;
+    all.turn();
+    EXPECT_EQ(all.port.queued, 4U);
+    EXPECT_EQ(texts_of(quick.wire), owed[1]);
+    whole = merged.backlog == nullptr;
+    for (TestConnection* connection : {&plain, &merged, &excluded}) {
+      EXPECT_LE(connection->wire.size(), cut);
+    }
+    // An answer, and the next turn, come behind it.
+    for (TestConnection* connection : {&plain, &merged, &excluded}) all.fanout.send(*connection, "\x81\x02hi");
+    all.app.trigger("x", "e", "last");
+    all.turn();
+    for (TestConnection* connection : {&plain, &merged, &excluded}) {
+      connection->window = 1 << 20;
+      EXPECT_TRUE(all.fanout.writable(*connection));
+    }
+    for (Texts* texts : {&owed[0], &owed[1], &owed_excluded}) {
+      texts->push_back("hi");
+      texts->push_back(text_of("x", "e", "last"));
+    }
+    EXPECT_EQ(texts_of(plain.wire), owed[0]) << cut;
+    EXPECT_EQ(texts_of(merged.wire), owed[1]) << cut;
+    EXPECT_EQ(texts_of(excluded.wire), owed_excluded) << cut;
+  }
+}
+
+// From each send on, there is no batch any more.
+TEST(FanoutBatches, AreWrittenWhereTheyWereNotTried) {
+  for (std::size_t tried = 0; tried < 7; ++tried) {
+    Batched<BatchPort<4>> all;
+    all.port.left = tried;
+    std::vector<TestConnection*> members;
+    for (int i = 0; i < 3; ++i) members.push_back(&all.member({"x"}));
+    for (int i = 0; i < 3; ++i) members.push_back(&all.member({"x", "y"}));
+    members[1]->window = 7;
+    members[2]->fails = true;
+    members[4]->window = 7;
+    members[5]->fails = true;
+    all.app.trigger("x", "e", "1");
+    all.app.trigger("y", "e", "2");
+    all.turn();
+    all.app.trigger("x", "e", "3");
+    all.turn();
+    for (const std::size_t i : {1U, 4U}) {
+      members[i]->window = 1000;
+      EXPECT_TRUE(all.fanout.writable(*members[i]));
+    }
+    const Texts of_x{text_of("x", "e", "1"), text_of("x", "e", "3")};
+    const Texts of_both{text_of("x", "e", "1"), text_of("y", "e", "2"), text_of("x", "e", "3")};
+    EXPECT_EQ(texts_of(members[0]->wire), of_x);
+    EXPECT_EQ(texts_of(members[1]->wire), of_x);
+    EXPECT_EQ(texts_of(members[3]->wire), of_both);
+    EXPECT_EQ(texts_of(members[4]->wire), of_both);
+    for (const std::size_t i : {2U, 5U}) {
+      EXPECT_EQ(members[i]->times_broken, 1U);
+      EXPECT_EQ(members[i]->writes, 1U);
+    }
+  }
+}
+
+// What was composed for several connections is more than there is room for, in bytes or in frames; or even for one.
+class FanoutArena : public testing::TestWithParam<std::pair<std::size_t, std::size_t>> {};
+
+TEST_P(FanoutArena, IsSentBeforeItWouldMove) {
+  const auto [events, size] = GetParam();
+  Batched<BatchPort<64>> all({.turn_bytes = std::size_t{8} << 20U, .turn_events = 100'000});
+  std::vector<TestConnection*> members;
+  for (int i = 0; i < 20; ++i) members.push_back(&all.member({"x", "y"}));
+  TestConnection& only = all.member({"x"});
+  for (const std::size_t i : {0U, 7U}) members[i]->window = size / 2;
+  for (const std::size_t i : {1U, 8U}) members[i]->window = 0;
+  members[9]->fails = true;
+  Texts owed;
+  Texts of_x;
+  for (std::size_t i = 0; i < events; ++i) {
+    const std::string data = std::string(size, 'x') + std::to_string(i);
+    const char* const channel = i % 2 == 0 ? "x" : "y";
+    ASSERT_TRUE(all.app.trigger(channel, "e", data));
+    owed.push_back(text_of(channel, "e", data));
+    if (i % 2 == 0) of_x.push_back(owed.back());
+  }
+  ASSERT_FALSE(all.fanout.drain());
+  all.fanout.flush();
+  EXPECT_EQ(all.port.queued, 21U);
+  EXPECT_GT(all.port.submitted, 1U);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (i == 9) continue;
+    members[i]->window = std::numeric_limits<std::size_t>::max();
+    EXPECT_TRUE(all.fanout.writable(*members[i]));
+    ASSERT_TRUE(texts_of(members[i]->wire) == owed) << i;
+  }
+  EXPECT_TRUE(texts_of(only.wire) == of_x);
+  EXPECT_EQ(members[9]->times_broken, 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Bounds, FanoutArena,
+                         testing::Values(std::pair<std::size_t, std::size_t>{6, 5000},    // several fit
+                                         std::pair<std::size_t, std::size_t>{60, 5000},   // one does not
+                                         std::pair<std::size_t, std::size_t>{1000, 1},    // frames
+                                         std::pair<std::size_t, std::size_t>{5000, 1}));  // of one
+
+// A random script, of which nobody may be able to tell whether there were batches.
+class FanoutBatchModel : public testing::TestWithParam<unsigned> {
+ protected:
+  template <class P>
+  std::string run(P& port) {
+    std::mt19937 random(GetParam());
+    const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
+    constexpr std::size_t channels = 5;
+    App app{{.id = "1", .key = "key", .secret = "secret", .max_channels_per_connection = 4}};
+    TestDoor door;
+    Fanout<P, TestConnection> fanout(port, door, {.outbox_bytes = 4000, .turn_bytes = 3000, .turn_events = 12});
+    std::string report;
+    const auto name = [](std::size_t channel) { return "channel-" + std::to_string(channel); };
+    const auto turn = [&] {
+      const bool more = fanout.drain();
+      fanout.flush();
+      for (const auto& connection : port.connections) {
+        if (connection->deaf) fanout.leave_all(*connection);
+        report += std::to_string(connection->wire.size()) + '/' +
+                  std::to_string(connection->backlog == nullptr ? 0 : connection->backlog->bytes()) +
+                  (connection->deaf ? "! " : " ");
+      }
+      report += '\n';
+      return more;
+    };
+    for (int step = 0; step < 2500; ++step) {
+      if (port.connections.size() < 12 || below(150) == 0) {
+        port.connect().window = below(3) == 0 ? below(2000) : 1 << 20;
+      }
+      TestConnection& connection = *port.connections[below(port.connections.size())];
+      const std::size_t channel = below(channels);
+      switch (below(10)) {
+        case 0:
+        case 1:
+          if (!connection.deaf) static_cast<void>(fanout.join(app, name(channel), connection));
+          break;
+        case 2: fanout.leave(app, name(channel), connection); break;
+        case 3:
+        case 4:
+        case 5:
+        case 6: {
+          const std::string data = std::to_string(step) + std::string(below(10) == 0 ? below(1500) : below(60), '.');
+          const std::string except = below(3) == 0 ? connection.id() : std::string();
+          app.trigger(name(channel), "e", data, {.except_socket = except});
+          break;
+        }
+        case 7: turn(); break;
+        case 8:
+          connection.window += below(2) == 0 ? below(300) : below(5000);
+          fanout.writable(connection);
+          break;
+        default:
+          if (below(30) == 0) connection.fails = true;
+          if (below(5) == 0) fanout.send(connection, "\x81\x02hi");
+          if (below(30) == 0) fanout.tidy();
+          break;
+      }
+    }
+    while (turn()) {
+    }
+    for (const auto& connection : port.connections) {
+      connection->window = std::numeric_limits<std::size_t>::max();
+      fanout.writable(*connection);
+      report += connection->wire + ' ' + std::to_string(connection->times_broken) + ' ' +
+                std::to_string(connection->times_overflowed) + '\n';
+      fanout.leave_all(*connection);
+      connection->backlog.reset();
+    }
+    fanout.close();
+    EXPECT_EQ(fanout.logs().used(), 0U);
+    EXPECT_EQ(door.mailbox.bytes(), 0U);
+    return report;
+  }
+};
+
+TEST_P(FanoutBatchModel, NobodyCanTell) {
+  TestPort without;
+  const std::string expected = run(without);
+  EXPECT_NE(expected.find('!'), std::string::npos);
+  const auto check = [&](auto port, unsigned unbatched, unsigned dies, unsigned tells_all) {
+    port.unbatched = unbatched;
+    port.dies = dies;
+    port.tells_all = tells_all;
+    port.random.seed(GetParam());
+    EXPECT_TRUE(run(port) == expected) << port.batch_capacity << ' ' << unbatched << ' ' << dies;
+    EXPECT_GT(port.queued, 0U);
+  };
+  check(BatchPort<1>(), 0, 0, 0);
+  check(BatchPort<3>(), 0, 0, 0);
+  check(BatchPort<64>(), 0, 0, 0);
+  check(BatchPort<2>(), 20, 0, 20);
+  check(BatchPort<64>(), 30, 0, 100);
+  check(BatchPort<3>(), 0, 1, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, FanoutBatchModel, testing::Range(1U, 9U));
+
+// As without batches: whatever allocation fails, everybody has received everything, or is broken and has a beginning of it.
+TEST(FanoutMemory, ExhaustedInABatchBreaksConnectionsButNothingElse) {
+  bool refused = true;
+  for (std::size_t n = 0; refused; ++n) {
+    ASSERT_LT(n, 500U);
+    Batched<BatchPort<3>> all;
+    std::vector<TestConnection*> members;
+    for (int i = 0; i < 3; ++i) members.push_back(&all.member({"x"}));
+    for (int i = 0; i < 3; ++i) members.push_back(&all.member({"x", "y"}));
+    members[1]->window = 10;
+    members[4]->window = 40;
+    const Texts of_x{text_of("x", "event", "1"), text_of("x", "event", "3")};
+    const Texts of_both{of_x[0], text_of("y", "event", "2"), of_x[1]};
+    ASSERT_TRUE(all.app.trigger("x", "event", "1"));
+    ASSERT_TRUE(all.app.trigger("y", "event", "2"));
+    ASSERT_TRUE(all.app.trigger("x", "event", "3"));
+    all.port.begun.reserve(1);
+    Heap::fail_after(n);
+    const bool more = all.fanout.drain();
+    all.fanout.flush();
+    refused = Heap::succeed() != 0;
+    EXPECT_FALSE(more);
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      members[i]->window = 1 << 20;
+      all.fanout.writable(*members[i]);
+      const Texts& owed = i < 3 ? of_x : of_both;
+      std::string rest;
+      const Texts came = texts_of(members[i]->wire, &rest);
+      if (members[i]->deaf) {
+        EXPECT_EQ(members[i]->times_broken, 1U);
+        ASSERT_LE(came.size(), owed.size());
+        EXPECT_TRUE(std::equal(came.begin(), came.end(), owed.begin()));
+      } else {
+        EXPECT_EQ(came, owed) << n << ' ' << i;
+        EXPECT_EQ(rest, "");
+      }
+    }
+    TestConnection& fresh = all.member({"z", "w"});
+    all.app.trigger("z", "event", "4");
+    all.app.trigger("w", "event", "5");
+    all.turn();
+    EXPECT_EQ(texts_of(fresh.wire).size(), 2U) << n;
+  }
+}
 
 }  // namespace
