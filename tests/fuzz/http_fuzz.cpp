@@ -46,8 +46,10 @@ std::uint64_t next(std::uint64_t& state) noexcept {
   return mixed ^ (mixed >> 31U);
 }
 
-/// \param most   the longest part; parts have any length up to it. 0: all bytes at once.
-Outcome run(std::string_view bytes, const ParserLimits& limits, std::size_t most, std::uint64_t seed) {
+/// \param most    the longest part; parts have any length up to it. 0: all bytes at once.
+/// \param memory  what requests take their memory from, if they do.
+Outcome run(std::string_view bytes, const ParserLimits& limits, std::size_t most, std::uint64_t seed,
+            ParserMemory* memory = nullptr) {
   Parser parser{limits};
   Outcome outcome;
   while (!bytes.empty() && parser.state() != ParserState::failed) {
@@ -56,13 +58,16 @@ Outcome run(std::string_view bytes, const ParserLimits& limits, std::size_t most
     while (!part.empty() && parser.state() != ParserState::failed) {
       // A copy, so that a read beyond the part is one beyond an allocation.
       const std::vector<char> copy(part.begin(), part.end());
-      const FeedResult result = parser.feed({copy.data(), copy.size()});
+      const std::string_view given{copy.data(), copy.size()};
+      const FeedResult result = memory == nullptr ? parser.feed(given) : parser.feed(given, *memory);
       expect(result.consumed <= part.size(), "consumed more than there was");
       expect(result.state != ParserState::incomplete || result.consumed == part.size(), "left bytes it wanted");
       expect(result.state == ParserState::failed || result.consumed > 0, "made no progress");
       outcome.consumed += result.consumed;
       part.remove_prefix(result.consumed);
-      if (result.state == ParserState::complete) outcome.requests.push_back(parser.take());
+      if (result.state == ParserState::complete) {
+        outcome.requests.push_back(memory == nullptr ? parser.take() : *parser.take(*memory));
+      }
     }
   }
   outcome.state = parser.state();
@@ -124,6 +129,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const Request& request : whole.requests) check(request, limits);
   expect(run(bytes, limits, 1, 0) == whole, "byte by byte it is something else");
   expect(run(bytes, limits, 1 + data[0] / 2, seed) == whole, "in parts it is something else");
+  ParserMemory memory;
+  for (int i = 0; i < 2; ++i) {
+    expect(run(bytes, limits, 1 + data[0] / 2, seed, &memory) == whole, "in the memory of others it is something else");
+  }
 
   std::string out;
   if (whole.error != ParserError::none) append(out, error_response(whole.error), {});

@@ -189,6 +189,17 @@ const std::vector<Accepted>& accepted() {
        made("POST", "/e", {{"Host", "h"}, {"content-LENGTH", "0"}})},
       {"length with zeros before it", "POST /e HTTP/1.1\r\nHost: h\r\nContent-Length: 002\r\n\r\nab",
        made("POST", "/e", {{"Host", "h"}, {"Content-Length", "002"}}, "ab")},
+      {"length of many digits", "POST /e HTTP/1.1\r\nHost: h\r\nContent-Length: 00000000000002\r\n\r\nab",
+       made("POST", "/e", {{"Host", "h"}, {"Content-Length", "00000000000002"}}, "ab")},
+      {"kept, and said so", "POST /e HTTP/1.1\r\nConnection: Keep-Alive\r\nhost: h\r\ncontent-length: 2\r\n\r\nab",
+       made("POST", "/e", {{"Connection", "Keep-Alive"}, {"host", "h"}, {"content-length", "2"}}, "ab")},
+      {"closed and nothing else", "POST /e HTTP/1.1\r\nHost: h\r\nCONNECTION: CLOSE\r\nContent-Length: 1\r\n\r\na",
+       made("POST", "/e", {{"Host", "h"}, {"CONNECTION", "CLOSE"}, {"Content-Length", "1"}}, "a", 11, false)},
+      {"kept and closed",
+       "GET / HTTP/1.1\r\nConnection: keep-alive\r\nConnection: close\r\nConnection: keep-alive\r\nHost: h\r\n\r\n",
+       made("GET", "/",
+            {{"Connection", "keep-alive"}, {"Connection", "close"}, {"Connection", "keep-alive"}, {"Host", "h"}}, "",
+            11, false)},
       {"body of a GET", "GET /e HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
        made("GET", "/e", {{"Host", "h"}, {"Content-Length", "1"}}, "x")},
       {"chunks",
@@ -792,6 +803,109 @@ TEST(ParserMemory, that_is_refused_is_an_error_of_the_request) {
   EXPECT_EQ(result.state, ParserState::failed);
   EXPECT_EQ(parser.error(), ParserError::out_of_memory);
   EXPECT_EQ(heap.live, before);
+}
+
+// -- memory of one request for the next ------------------------------------------------------------------------------
+
+TEST(ParserMemory, changes_nothing_of_a_request) {
+  fanfare::http::ParserMemory memory;
+  for (const std::size_t step : {1U, 7U, 100'000U}) {
+    for (const Accepted& test : accepted()) {
+      Parser parser;
+      for (std::size_t at = 0; at < test.bytes.size(); at += step) {
+        const std::string_view part = std::string_view(test.bytes).substr(at, step);
+        EXPECT_EQ(parser.feed(part, memory).consumed, part.size());
+      }
+      ASSERT_EQ(parser.state(), ParserState::complete) << test.name;
+      EXPECT_EQ(*parser.take(memory), test.request) << test.name;
+      EXPECT_TRUE(parser.idle());
+    }
+    for (const Refused& test : refused()) {
+      Parser parser;
+      for (std::size_t at = 0; at < test.bytes.size(); at += step) {
+        parser.feed(std::string_view(test.bytes).substr(at, step), memory);
+      }
+      EXPECT_EQ(parser.error(), at_once(test.bytes).error) << test.name;
+    }
+  }
+}
+
+TEST(ParserMemory, is_taken_again) {
+  const std::string bytes =
+      with("X-Some-Long-Name-Of-A-Field: and a long value of it\r\nContent-Length: 500\r\n", std::string(500, 'x'));
+  fanfare::http::ParserMemory memory;
+  for (int i = 0; i < 3; ++i) {
+    Parser parser;
+    heap.largest = 0;
+    ASSERT_EQ(parser.feed(bytes, memory).state, ParserState::complete);
+    EXPECT_EQ(parser.take(memory)->body.size(), 500U);
+    if (i == 0) {
+      EXPECT_GT(heap.largest, 0U);
+    } else {
+      EXPECT_EQ(heap.largest, 0U);
+    }
+  }
+}
+
+TEST(ParserMemory, is_there_once_for_any_number_of_parsers) {
+  const std::size_t before = heap.live;
+  {
+    fanfare::http::ParserMemory memory;
+    std::vector<Parser> parsers(20);
+    const std::string bytes = with("Content-Length: 500\r\n", std::string(500, 'x'));
+    const auto serve = [&](Parser& parser) {
+      ASSERT_EQ(parser.feed(bytes, memory).state, ParserState::complete);
+      EXPECT_EQ(parser.take(memory)->body.size(), 500U);
+    };
+    serve(parsers[0]);
+    const std::size_t with_one = heap.live;
+    for (Parser& parser : parsers) serve(parser);
+    EXPECT_EQ(heap.live, with_one);
+
+    // Some at a time have memory each, and give it back.
+    for (Parser& parser : parsers) parser.feed(std::string_view(bytes).substr(0, 100), memory);
+    EXPECT_GT(heap.live, with_one);
+    for (Parser& parser : parsers) {
+      ASSERT_EQ(parser.feed(std::string_view(bytes).substr(100), memory).state, ParserState::complete);
+      EXPECT_EQ(parser.take(memory)->body.size(), 500U);
+    }
+    EXPECT_EQ(heap.live, with_one);
+
+    // Taken as a value, nothing of it is left here.
+    parsers[0].feed(bytes, memory);
+    EXPECT_EQ(parsers[0].take().body.size(), 500U);
+    EXPECT_LT(heap.live, with_one);
+    serve(parsers[0]);
+    EXPECT_EQ(heap.live, with_one);
+  }
+  EXPECT_EQ(heap.live, before);
+}
+
+TEST(ParserMemory, does_not_keep_what_is_out_of_the_ordinary) {
+  fanfare::http::ParserMemory memory;
+  const auto serve = [&](const std::string& bytes) -> const Request& {
+    Parser parser;
+    EXPECT_EQ(parser.feed(bytes, memory).state, ParserState::complete);
+    return *parser.take(memory);
+  };
+  const std::string long_value(5000, 'v');
+  serve(with("A: " + long_value + "\r\nContent-Length: 500000\r\n", std::string(500'000, 'x')));
+  const Request& request = serve(with("A: b\r\nContent-Length: 1\r\n", "x"));
+  EXPECT_EQ(request.body, "x");
+  EXPECT_LT(request.body.capacity(), 20'000U);
+  for (const Field& field : request.fields) EXPECT_LT(field.value.capacity(), 1000U);
+}
+
+TEST(ParserMemory, outlives_the_parser_that_gave_the_request) {
+  fanfare::http::ParserMemory memory;
+  const Request* request = nullptr;
+  {
+    Parser parser;
+    parser.feed(with("Content-Length: 3\r\n", "abc"), memory);
+    request = parser.take(memory);
+  }
+  ASSERT_NE(request, nullptr);
+  EXPECT_EQ(request->body, "abc");
 }
 
 // -- errors ----------------------------------------------------------------------------------------------------------

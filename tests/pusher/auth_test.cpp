@@ -1,11 +1,13 @@
 #include <fanfare/pusher/auth.hpp>
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 namespace {
 
@@ -84,14 +86,55 @@ TEST(Md5, IsTheDocumentedOne) {
   EXPECT_EQ(pusher::md5_hex({}), "d41d8cd98f00b204e9800998ecf8427e");
 }
 
+// Made by one signer, one behind the other, and compared with libcrypto's own.
+TEST(Signer, SignsWithSecretsOfAllSizes) {
+  pusher::Signer signer;
+  for (std::size_t size = 0; size <= 200; ++size) {
+    const std::string key(size, static_cast<char>('a' + size % 26));
+    const std::string text(3 * size, 'x');
+    std::array<unsigned char, 32> expected{};
+    unsigned bytes = 0;
+    ASSERT_NE(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+                   reinterpret_cast<const unsigned char*>(text.data()), text.size(), expected.data(), &bytes),
+              nullptr);
+    const auto hex = pusher::detail::hex(expected);
+    const pusher::HexDigest<32> digest = signer.hmac_sha256(key, text);
+    EXPECT_TRUE(digest.ok);
+    EXPECT_EQ(digest.view(), std::string_view(hex.data(), hex.size())) << size;
+    EXPECT_EQ(signer.signature_matches(key, text, digest.view()), !key.empty());
+    EXPECT_FALSE(signer.signature_matches(key + 'a', text, digest.view()));
+    EXPECT_EQ(digest.text(), pusher::hmac_sha256_hex(key, text));
+  }
+}
+
+TEST(Signer, HashesAgainAndAgain) {
+  pusher::Signer signer;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(signer.md5("{}").text(), "99914b932bd37a50b983c5e7c90ae93b");
+    EXPECT_EQ(signer.md5({}).text(), "d41d8cd98f00b204e9800998ecf8427e");
+    EXPECT_TRUE(signer.signature_matches("Jefe", "what do ya want for nothing?",
+                                         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
+  }
+}
+
 // The properties of the whole process are changed: put back at the end.
 TEST(Md5, IsEmptyWhereLibcryptoHasNone) {
+  pusher::Signer before;
+  EXPECT_TRUE(before.md5("{}").ok);
   ASSERT_EQ(EVP_set_default_properties(nullptr, "fips=yes"), 1);
+  pusher::Signer signer;
+  EXPECT_FALSE(signer.md5("{}").ok);
+  EXPECT_EQ(signer.md5("{}").text(), "");
+  EXPECT_FALSE(signer.hmac_sha256(secret, "text").ok);
+  EXPECT_FALSE(signer.hmac_sha256(std::string(100, 's'), "text").ok);
+  EXPECT_FALSE(signer.signature_matches(secret, "text", std::string(64, '0')));
+  EXPECT_TRUE(before.md5("{}").ok) << "it has been found before";
   EXPECT_EQ(pusher::md5_hex("{}"), "");
   EXPECT_EQ(pusher::hmac_sha256_hex(secret, "text"), "");
   EXPECT_FALSE(pusher::signature_matches(secret, "text", ""));
   EXPECT_FALSE(pusher::signature_matches(secret, "text", std::string(64, '0')));
   ASSERT_EQ(EVP_set_default_properties(nullptr, ""), 1);
+  EXPECT_TRUE(signer.md5("{}").ok) << "it is looked for again";
   EXPECT_EQ(pusher::md5_hex("{}"), "99914b932bd37a50b983c5e7c90ae93b");
 }
 

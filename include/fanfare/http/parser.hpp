@@ -14,9 +14,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -175,14 +177,36 @@ inline void grow(std::string& text, std::size_t needed, std::size_t most) {
   text.swap(larger);
 }
 
-/// Reads one request.
+/// How many bytes of a text come before its first control character; tabs are none.
+[[nodiscard]] inline std::size_t plain_prefix(std::string_view text) noexcept {
+  constexpr std::uint64_t ones = 0x0101010101010101U;
+  // Eight at a time. It may take a byte behind a control character for another one, but misses none.
+  const auto may_have_control = [](std::uint64_t bytes) {
+    const std::uint64_t without_delete = bytes ^ (ones * 0x7f);
+    return (((bytes - ones * 0x20) & ~bytes) | ((without_delete - ones) & ~without_delete)) & (ones * 0x80);
+  };
+  std::size_t at = 0;
+  while (true) {
+    for (std::uint64_t bytes = 0; text.size() - at >= sizeof bytes; at += sizeof bytes) {
+      std::memcpy(&bytes, text.data() + at, sizeof bytes);
+      if (may_have_control(bytes) != 0) break;
+    }
+    const std::size_t end = std::min(at + sizeof(std::uint64_t), text.size());
+    while (at < end && !is_control(text[at])) ++at;
+    if (at < end || at == text.size()) return at;
+  }
+}
+
+/// Reads one request, and others after it.
 ///
-/// Beast interprets every byte, but gets them in whole pieces: the header, a chunk's size line, the last chunk with the
-/// trailers, or body bytes. Where a piece ends is found here, byte by byte, together with the limits and what can be
-/// refused at once; so the outcome does not depend on how the bytes were split, and nothing is scanned twice.
+/// What is not plain (see `read_plain_header`) Beast interprets. It gets whole pieces: the header, a chunk's size line, the
+/// last chunk with the trailers, or body bytes. Where a piece ends is found here, together with the limits and what can be
+/// refused at once; so the outcome does not depend on how the bytes were split, and Beast scans nothing twice.
 class RequestReader final : private boost::beast::http::basic_parser<true> {
  public:
-  explicit RequestReader(const ParserLimits& limits) noexcept : limits_(limits) {
+  /// \param memory  any request; what it says is forgotten.
+  explicit RequestReader(const ParserLimits& limits, Request&& memory = {}) noexcept
+      : limits_(limits), request_(std::move(memory)) {
     header_limit((std::numeric_limits<std::uint32_t>::max)());  // the pieces are bounded here
     body_limit(limits.body_bytes);
   }
@@ -190,9 +214,22 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   RequestReader& operator=(const RequestReader&) = delete;
   ~RequestReader() override = default;
 
+  /// Begins another request in the memory of the one before.
+  void restart(const ParserLimits& limits) noexcept {
+    *this = RequestReader(limits, std::move(request_));
+    request_.target.clear();
+    request_.body.clear();
+    keep_little(request_.target, kept_bytes);
+    keep_little(request_.body, kept_bytes);
+    for (auto& [name, value] : request_.fields) {
+      keep_little(name, kept_field_bytes);
+      keep_little(value, kept_field_bytes);
+    }
+  }
+
   /// Whether the client waits for leave to send the body.
   [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
-  [[nodiscard]] Request&& request() noexcept { return std::move(request_); }
+  [[nodiscard]] Request& request() noexcept { return request_; }
 
   /// \returns  why it failed; `none` with fewer bytes consumed than given, or with `done`, means the request is there.
   [[nodiscard]] ParserError feed(std::string_view bytes, std::size_t& consumed, bool& done) {
@@ -215,9 +252,21 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   enum class Phase : std::uint8_t { header, body, size_line, chunk_data, trailers, done };
   enum class Scan : std::uint8_t { more, piece, failed };
 
+  // What the next request finds is bounded: whoever sends it did not ask for the memory.
+  static constexpr std::size_t kept_bytes = 16 * 1024;
+  static constexpr std::size_t kept_field_bytes = 256;
+
   static constexpr std::size_t longest_method = 32;
   static constexpr std::size_t most_size_digits = 16;
   static constexpr std::size_t size_line_bytes = most_size_digits + 4;  // with the line end before and behind
+
+  RequestReader(RequestReader&&) = default;
+  RequestReader& operator=(RequestReader&&) = default;
+
+  /// Gives the memory of a text back if that is more.
+  static void keep_little(std::string& text, std::size_t most) noexcept {
+    if (text.capacity() > most) std::string().swap(text);
+  }
 
   [[nodiscard]] static std::string_view standard(string_view text) noexcept { return {text.data(), text.size()}; }
 
@@ -245,6 +294,13 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   [[nodiscard]] Scan find_piece(std::string_view bytes, std::size_t& at) noexcept {
     const std::size_t limit = piece_limit();
     while (at < bytes.size()) {
+      if (inside_line()) {
+        const std::size_t plain = take_plain(bytes.substr(at, limit - piece_bytes_));
+        at += plain;
+        piece_bytes_ += plain;
+        line_bytes_ += plain;
+        if (at == bytes.size()) break;
+      }
       const char c = bytes[at++];
       if (++piece_bytes_ > limit) {
         return fail(phase_ == Phase::header && line_ == 0 ? ParserError::target_too_long
@@ -268,6 +324,36 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
       }
     }
     return Scan::more;
+  }
+
+  /// Whether the next character is neither a line's first nor part of its end.
+  [[nodiscard]] bool inside_line() const noexcept {
+    return !after_cr_ && chunk_end_left_ == 0 && (line_ == 0 || line_bytes_ != 0);
+  }
+
+  /// Takes all at once what `check` would take one by one. Where it would refuse one, or a line ends, comes before it.
+  /// \returns how many.
+  [[nodiscard]] std::size_t take_plain(std::string_view text) noexcept {
+    text = text.substr(0, plain_prefix(text));
+    if (line_ != 0 || phase_ != Phase::header) return text.size();
+    std::size_t at = 0;
+    while (at < text.size() && spaces_ < 2) {
+      const std::size_t word = std::min(text.find(' ', at), text.size()) - at;
+      const std::size_t room = spaces_ == 0 ? longest_method - method_bytes_ : limits_.target_bytes - target_bytes_;
+      const std::size_t taken = std::min(word, room);
+      if (spaces_ == 0) {
+        method_bytes_ = static_cast<std::uint8_t>(method_bytes_ + taken);
+      } else {
+        target_bytes_ += static_cast<std::uint32_t>(taken);
+      }
+      at += taken;
+      if (taken < word) return at;
+      if (at < text.size()) {
+        ++spaces_;
+        ++at;
+      }
+    }
+    return text.size();
   }
 
   /// One character of a line.
@@ -299,6 +385,10 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
 
   [[nodiscard]] ParserError read_piece(std::string_view piece) {
     if (phase_ == Phase::size_line) return read_size_line(piece);
+    if (phase_ == Phase::header && read_plain_header(piece)) {
+      std::string().swap(piece_);
+      return ParserError::none;
+    }
     error_code code;
     const std::size_t read = put(buffer(piece), code);
     if (code) return error_of(code, piece);
@@ -312,6 +402,84 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     }
     begin_piece();
     return ParserError::none;
+  }
+
+  /// Reads a header as most are: HTTP/1.1 with a path, one Host, a length or no body, and nothing else that changes what
+  /// the request means. Whatever is different in it, right or wrong, is left to Beast.
+  /// \returns  whether it was such a header.
+  [[nodiscard]] bool read_plain_header(std::string_view piece) {
+    constexpr std::string_view version = " HTTP/1.1";
+    std::string_view line = take_line(piece);
+    if (!line.ends_with(version)) return false;
+    line.remove_suffix(version.size());
+    const std::size_t space = line.find(' ');
+    if (space == std::string_view::npos) return false;
+    const std::string_view method = line.substr(0, space);
+    const std::string_view target = line.substr(space + 1);
+    if (!is_token(method) || method == "CONNECT" || !target.starts_with('/')) return false;
+    for (const char c : {' ', '\t', '#'}) {
+      if (target.find(c) != std::string_view::npos) return false;
+    }
+
+    bool host = false;
+    bool close = false;
+    std::optional<std::uint64_t> length;
+    request_.fields.reserve(fields_);
+    while (!(line = take_line(piece)).empty()) {
+      const std::size_t colon = line.find(':');
+      if (colon == std::string_view::npos) return false;
+      const std::string_view name = line.substr(0, colon);
+      const std::string_view value = trim(line.substr(colon + 1));
+      if (!is_token(name)) return false;
+      switch (name.size()) {
+        case 4:  // the sizes of the names below
+          if (!same_word(name, "host")) break;
+          if (std::exchange(host, true) || !is_host(value)) return false;
+          break;
+        case 6:
+          if (same_word(name, "expect")) return false;
+          break;
+        case 10:
+          if (!same_word(name, "connection")) break;
+          if (same_word(value, "close")) {
+            close = true;
+          } else if (!same_word(value, "keep-alive")) {
+            return false;
+          }
+          break;
+        case 14:
+          if (!same_word(name, "content-length")) break;
+          if (length || !is_number(value) || value.size() > 9) return false;
+          length = 0;
+          for (const char digit : value) length = *length * 10 + static_cast<std::uint64_t>(digit - '0');
+          if (*length > limits_.body_bytes) return false;
+          break;
+        case 16:
+          if (same_word(name, "proxy-connection")) return false;
+          break;
+        case 17:
+          if (same_word(name, "transfer-encoding")) return false;
+          break;
+        default: break;
+      }
+      add_field(name, value);
+    }
+    if (!host) return false;
+    request_.method.assign(method);
+    request_.target.assign(target);
+    request_.version = 11;
+    request_.keep_alive = !close;
+    request_.fields.resize(taken_fields_);
+    plain_left_ = length.value_or(0);
+    phase_ = plain_left_ == 0 ? Phase::done : Phase::body;
+    return true;
+  }
+
+  /// Takes a line off a piece, whose lines end with CR LF and have no other CR.
+  [[nodiscard]] static std::string_view take_line(std::string_view& piece) noexcept {
+    const std::string_view line = piece.substr(0, piece.find('\r'));
+    piece.remove_prefix(line.size() + 2);
+    return line;
   }
 
   [[nodiscard]] ParserError read_size_line(std::string_view line) {
@@ -381,6 +549,14 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   // -- the body ------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] ParserError take_body(std::string_view bytes, std::size_t& at) {
+    if (plain_left_ != 0) {
+      const std::string_view part = bytes.substr(at, plain_left_);
+      append_body(part);
+      at += part.size();
+      plain_left_ -= part.size();
+      if (plain_left_ == 0) phase_ = Phase::done;
+      return ParserError::none;
+    }
     error_code code;
     const std::size_t read = put(buffer(bytes.substr(at)), code);
     at += read;
@@ -398,10 +574,10 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     return ParserError::none;
   }
 
-  void append_body(string_view bytes) {
+  void append_body(std::string_view bytes) {
     std::string& body = request_.body;
     grow(body, body.size() + bytes.size(), limits_.body_bytes);
-    body.append(bytes.data(), bytes.size());
+    body.append(bytes);
   }
 
   // -- what Beast found ----------------------------------------------------------------------------------------------
@@ -418,6 +594,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     request_.method.assign(name.data(), name.size());
     request_.version = static_cast<unsigned>(version);
     request_.fields.reserve(fields_);
+    taken_fields_ = 0;  // there may have been an attempt to do without Beast
     if (!set_target(standard(target))) refuse(ParserError::bad_target, code);
   }
 
@@ -467,7 +644,14 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
         break;
       default: break;
     }
-    request_.fields.push_back({std::string(name.data(), name.size()), std::string(value.data(), value.size())});
+    add_field(standard(name), standard(value));
+  }
+
+  void add_field(std::string_view name, std::string_view value) {
+    if (taken_fields_ == request_.fields.size()) request_.fields.emplace_back();
+    Field& next = request_.fields[taken_fields_++];  // it may be one of the request before
+    next.name.assign(name);
+    next.value.assign(value);
   }
 
   [[nodiscard]] static bool is_number(std::string_view text) noexcept {
@@ -475,6 +659,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   }
 
   void on_header_impl(error_code& code) override {
+    request_.fields.resize(taken_fields_);
     if (request_.version == 11 && hosts_ == 0) return refuse(ParserError::bad_host, code);
     request_.keep_alive = !request_.has_token("connection", "close") &&
                           (request_.version == 11 || request_.has_token("connection", "keep-alive"));
@@ -483,28 +668,30 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
 
   std::size_t on_body_impl(string_view bytes, error_code&) override {
-    append_body(bytes);
+    append_body(standard(bytes));
     return bytes.size();
   }
 
   void on_chunk_header_impl(std::uint64_t size, string_view, error_code&) override { chunk_left_ = size; }
 
   std::size_t on_chunk_body_impl(std::uint64_t, string_view bytes, error_code&) override {
-    append_body(bytes);
+    append_body(standard(bytes));
     return bytes.size();
   }
 
   void on_finish_impl(error_code&) override { expects_continue_ = false; }
 
-  const ParserLimits limits_;
+  ParserLimits limits_;
   Request request_;
   std::string piece_;  ///< What came of a piece that is not whole yet.
   std::string host_;   ///< The host of a URL in the request line.
   std::uint64_t chunk_left_ = 0;
+  std::size_t plain_left_ = 0;  ///< Of a body whose header Beast has not seen.
   std::size_t piece_bytes_ = 0;
   std::size_t extension_bytes_ = 0;  ///< Of all chunks so far.
   std::size_t line_bytes_ = 0;
   std::size_t line_ = 0;  ///< Of the piece.
+  std::size_t taken_fields_ = 0;
   std::uint32_t fields_ = 0;
   std::uint32_t target_bytes_ = 0;
   std::uint32_t hosts_ = 0;
@@ -521,6 +708,20 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
 };
 
 }  // namespace detail
+
+/// The memory of a request that has been served, for the next one. Any number of parsers use it in turn, so that it is there
+/// once and not with every connection.
+///
+/// \ownership  of at most one request's memory: its parts, but none that is out of the ordinary when the next one begins.
+/// Thread safety: like an `int`: one for each thread.
+class ParserMemory {
+ public:
+  ParserMemory() = default;
+
+ private:
+  friend class Parser;
+  std::unique_ptr<detail::RequestReader> reader_;
+};
 
 /// Reads requests of one connection, in whatever pieces their bytes come (RFC 9112).
 ///
@@ -547,19 +748,9 @@ class Parser {
   /// The outcome depends on the bytes alone, not on how they are split over calls; so does the sum of `consumed`. While
   /// a request waits to be taken, and after a failure, nothing is consumed.
   /// \complexity  O(bytes), amortised.
-  FeedResult feed(std::string_view bytes) {
-    std::size_t consumed = 0;
-#if FANFARE_EXCEPTIONS
-    try {
-      read(bytes, consumed);
-    } catch (const std::bad_alloc&) {
-      fail(ParserError::out_of_memory);
-    }
-#else
-    read(bytes, consumed);
-#endif
-    return {state_, consumed};
-  }
+  FeedResult feed(std::string_view bytes) { return feed_with(bytes, nullptr); }
+  /// The same, but a request that begins takes the memory of one before; see `take(ParserMemory&)`.
+  FeedResult feed(std::string_view bytes, ParserMemory& memory) { return feed_with(bytes, &memory); }
 
   [[nodiscard]] ParserState state() const noexcept { return state_; }
 
@@ -571,11 +762,22 @@ class Parser {
   [[nodiscard]] Request take() noexcept {
     FANFARE_ASSERT(state_ == ParserState::complete, "there is no request to take");
     if (state_ != ParserState::complete) return {};
-    Request request = reader_->request();
+    Request request = std::move(reader_->request());
     reader_.reset();
-    state_ = ParserState::incomplete;
-    skipped_ = 0;
+    begin();
     return request;
+  }
+
+  /// Lends the request out, which is `memory`'s from now on; the next `feed` begins another one.
+  /// \pre      `state()` is `complete`. Without that nothing changes.
+  /// \returns  the request, until any parser is fed with this memory or gives it a request, or the memory ends; null where
+  ///           there is none.
+  [[nodiscard]] const Request* take(ParserMemory& memory) noexcept {
+    FANFARE_ASSERT(state_ == ParserState::complete, "there is no request to take");
+    if (state_ != ParserState::complete) return nullptr;
+    memory.reader_ = std::move(reader_);
+    begin();
+    return &memory.reader_->request();
   }
 
   /// Whether the client waits for `continue_response` before it sends the body (RFC 9110 §10.1.1): the header is there
@@ -590,7 +792,21 @@ class Parser {
   [[nodiscard]] const ParserLimits& limits() const noexcept { return limits_; }
 
  private:
-  void read(std::string_view bytes, std::size_t& consumed) {
+  FeedResult feed_with(std::string_view bytes, ParserMemory* memory) {
+    std::size_t consumed = 0;
+#if FANFARE_EXCEPTIONS
+    try {
+      read(bytes, consumed, memory);
+    } catch (const std::bad_alloc&) {
+      fail(ParserError::out_of_memory);
+    }
+#else
+    read(bytes, consumed, memory);
+#endif
+    return {state_, consumed};
+  }
+
+  void read(std::string_view bytes, std::size_t& consumed, ParserMemory* memory) {
     if (state_ != ParserState::incomplete) return;
     if (reader_ == nullptr) {
       while (consumed < bytes.size() && skipped_ < 2) {
@@ -603,7 +819,12 @@ class Parser {
         ++skipped_;
       }
       if (consumed == bytes.size()) return;
-      reader_ = std::make_unique<detail::RequestReader>(limits_);
+      if (memory != nullptr && memory->reader_ != nullptr) {
+        reader_ = std::move(memory->reader_);
+        reader_->restart(limits_);
+      } else {
+        reader_ = std::make_unique<detail::RequestReader>(limits_);
+      }
     }
     std::size_t read = 0;
     bool done = false;
@@ -611,6 +832,11 @@ class Parser {
     consumed += read;
     if (error != ParserError::none) return fail(error);
     if (done) state_ = ParserState::complete;
+  }
+
+  void begin() noexcept {
+    state_ = ParserState::incomplete;
+    skipped_ = 0;
   }
 
   void fail(ParserError error) noexcept {

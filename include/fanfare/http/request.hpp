@@ -122,6 +122,21 @@ struct QueryParameter {
   friend bool operator==(const QueryParameter&, const QueryParameter&) = default;
 };
 
+/// Takes the first part off a query that is not empty. The parameter points into the query.
+/// \returns     false where there is none left.
+/// \complexity  O(size of the part).
+[[nodiscard]] inline bool take_parameter(std::string_view& query, QueryParameter& parameter) noexcept {
+  while (!query.empty()) {
+    const std::string_view part = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(part.size() + 1, query.size()));
+    if (part.empty()) continue;
+    const std::size_t equals = std::min(part.find('='), part.size());
+    parameter = {part.substr(0, equals), part.substr(std::min(equals + 1, part.size()))};
+    return true;
+  }
+  return false;
+}
+
 /// Splits a query at `&`, and each part at its first `=`. Empty parts are skipped, repeated names are kept.
 ///
 /// \param query  what `Request::query` returns; the result points into it.
@@ -131,14 +146,9 @@ struct QueryParameter {
 [[nodiscard]] inline std::optional<std::vector<QueryParameter>> query_parameters(std::string_view query,
                                                                                  std::size_t most = 256) {
   std::vector<QueryParameter> parameters;
-  while (!query.empty()) {
-    const std::size_t end = std::min(query.find('&'), query.size());
-    const std::string_view part = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    if (part.empty()) continue;
+  for (QueryParameter parameter; take_parameter(query, parameter);) {
     if (parameters.size() == most) return std::nullopt;
-    const std::size_t equals = std::min(part.find('='), part.size());
-    parameters.push_back({part.substr(0, equals), part.substr(std::min(equals + 1, part.size()))});
+    parameters.push_back(parameter);
   }
   return parameters;
 }

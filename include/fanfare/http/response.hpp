@@ -9,6 +9,7 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -118,10 +119,22 @@ inline constexpr std::string_view continue_response = "HTTP/1.1 100 Continue\r\n
 
 namespace detail {
 
+/// A bit for each ASCII character that may be in a token (RFC 9110 §5.6.2).
+inline constexpr std::array<std::uint64_t, 2> token_characters = [] {
+  std::array<std::uint64_t, 2> bits{};
+  for (unsigned c = 0; c < 128; ++c) {
+    const char character = static_cast<char>(c);
+    const bool sign = std::string_view("!#$%&'*+-.^_`|~").find(character) != std::string_view::npos;
+    if (sign || is_alphanumeric(character)) bits[c / 64] |= std::uint64_t{1} << c % 64;
+  }
+  return bits;
+}();
+
 /// RFC 9110 §5.6.2.
 [[nodiscard]] constexpr bool is_token(std::string_view text) noexcept {
   for (const char c : text) {
-    if (!is_alphanumeric(c) && std::string_view("!#$%&'*+-.^_`|~").find(c) == std::string_view::npos) return false;
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 128 || (token_characters[byte / 64] >> byte % 64 & 1U) == 0) return false;
   }
   return !text.empty();
 }
@@ -163,7 +176,13 @@ inline bool append(std::string& out, const Response& response, const ReplyTo& to
   out.append("HTTP/1.1 ");
   detail::append_number(out, status);
   out.append(" ").append(reason_phrase(status)).append("\r\n");
-  if (!body.empty() && !response.content_type.empty()) detail::append_field(out, "Content-Type", response.content_type);
+  if (!body.empty() && !response.content_type.empty()) {
+    if (response.content_type == "application/json") {
+      out.append("Content-Type: application/json\r\n");
+    } else {
+      detail::append_field(out, "Content-Type", response.content_type);
+    }
+  }
   if (has_length) {
     out.append("Content-Length: ");
     detail::append_number(out, body.size());

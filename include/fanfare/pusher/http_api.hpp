@@ -88,18 +88,22 @@ class ApiQuery {
 
   /// \param query  has to outlive this.
   [[nodiscard]] Refusal read(std::string_view query) {
-    const auto parts = http::query_parameters(query);
-    if (!parts) return http::text_response(400, "There are too many parameters in the query");
-    decoded_.reserve(query.size());
     size_ = query.size();
-    parameters_.reserve(parts->size());
-    for (const auto& [raw_name, raw_value] : *parts) {
-      Parameter parameter{raw_name, raw_value, decode(raw_name), decode(raw_value), {}};
+    const bool plain = is_plain(query);
+    if (!plain) decoded_.reserve(query.size());
+    parameters_.reserve(usual);
+    for (http::QueryParameter raw; http::take_parameter(query, raw);) {
+      if (parameters_.size() == most) return http::text_response(400, "There are too many parameters in the query");
+      Parameter parameter{raw.name, raw.value, raw.name, raw.value, {}};
+      if (!plain) {
+        parameter.name = decode(raw.name);
+        parameter.value = decode(raw.value);
+      }
       const std::size_t bracket = parameter.name.ends_with(']') ? parameter.name.find('[') : std::string_view::npos;
       parameter.key = parameter.name.substr(0, bracket);
       for (const Parameter& other : parameters_) {
         if (http::detail::same_word(other.key, parameter.key) && !(other.listed() && parameter.listed())) {
-          return http::text_response(400, "This parameter stands in the query twice: " + in_quotes(excerpt(raw_name)));
+          return http::text_response(400, "This parameter stands in the query twice: " + in_quotes(excerpt(raw.name)));
         }
       }
       has_lists_ = has_lists_ || parameter.listed();
@@ -140,12 +144,14 @@ class ApiQuery {
     for (const Parameter& parameter : parameters_) {
       if (!http::detail::same_word(parameter.key, "auth_signature")) order.push_back(&parameter);
     }
-    std::sort(order.begin(), order.end(), [form](const Parameter* a, const Parameter* b) {
-      const std::string_view x = a->name_in(form);
-      const std::string_view y = b->name_in(form);
-      // Within a list the order in which it was sent counts.
-      return http::detail::same_word(x, y) ? a < b : before(x, y);
-    });
+    const auto comes_before = [form](const Parameter* a, const Parameter* b) {
+      const int difference = compare(a->name_in(form), b->name_in(form));
+      return difference != 0 ? difference < 0 : a < b;  // within a list the order in which it was sent counts
+    };
+    // SDKs send them in this order.
+    if (!std::is_sorted(order.begin(), order.end(), comes_before)) {
+      std::sort(order.begin(), order.end(), comes_before);
+    }
 
     std::string text;
     text.reserve(method.size() + path.size() + size_ + 2 + order.size());
@@ -156,8 +162,10 @@ class ApiQuery {
         text.push_back(',');
       } else {
         if (last != nullptr) text.push_back('&');
-        for (const char c : parameter->name_in(form)) text.push_back(http::detail::lower(c));
-        text.push_back('=');
+        const std::size_t name = text.size();
+        text.append(parameter->name_in(form)).push_back('=');
+        std::transform(text.begin() + static_cast<std::ptrdiff_t>(name), text.end(),
+                       text.begin() + static_cast<std::ptrdiff_t>(name), http::detail::lower);
       }
       text.append(form == SignedForm::raw ? parameter->raw_value : parameter->value);
       last = parameter;
@@ -179,21 +187,34 @@ class ApiQuery {
     }
   };
 
-  [[nodiscard]] static bool before(std::string_view a, std::string_view b) noexcept {
-    return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-      return static_cast<unsigned char>(http::detail::lower(x)) < static_cast<unsigned char>(http::detail::lower(y));
-    });
+  /// Negative where `a` comes before `b` without regard to case, 0 where they are the same word.
+  [[nodiscard]] static int compare(std::string_view a, std::string_view b) noexcept {
+    const std::size_t common = std::min(a.size(), b.size());
+    for (std::size_t i = 0; i < common; ++i) {
+      if (a[i] == b[i]) continue;
+      const auto x = static_cast<unsigned char>(http::detail::lower(a[i]));
+      const auto y = static_cast<unsigned char>(http::detail::lower(b[i]));
+      if (x != y) return x < y ? -1 : 1;
+    }
+    return a.size() == b.size() ? 0 : a.size() < b.size() ? -1 : 1;
+  }
+
+  [[nodiscard]] static bool is_plain(std::string_view text) noexcept {
+    return text.find('%') == std::string_view::npos && text.find('+') == std::string_view::npos;
   }
 
   /// What cannot be decoded means itself.
   [[nodiscard]] std::string_view decode(std::string_view text) {
-    if (text.find_first_of("%+") == std::string_view::npos) return text;
+    if (is_plain(text)) return text;
     const std::optional<std::string> decoded = http::percent_decode(text, true);
     if (!decoded) return text;
     const std::size_t begin = decoded_.size();
     decoded_.append(*decoded);  // never more than the query: what is in there stays where it is
     return std::string_view(decoded_).substr(begin);
   }
+
+  static constexpr std::size_t usual = 8;
+  static constexpr std::size_t most = 256;
 
   std::vector<Parameter> parameters_;
   std::string decoded_;
@@ -209,7 +230,7 @@ class ApiQuery {
 /// \param path  what is signed: without the prefix, not decoded.
 [[nodiscard]] inline Refusal authenticate(const App& app, const http::Request& request, std::string_view path,
                                           const ApiQuery& query, std::chrono::seconds now,
-                                          std::chrono::seconds tolerance) {
+                                          std::chrono::seconds tolerance, Signer& signer) {
   const auto missing = [](std::string_view name) {
     return http::text_response(401, "Missing required parameter: " + std::string(name) +
                                         " (a request has auth_key, auth_timestamp, auth_version, auth_signature and, "
@@ -245,7 +266,7 @@ class ApiQuery {
   const auto body_md5 = query.find("body_md5");
   if (!body_md5 && !request.body.empty()) return missing("body_md5");
   if (body_md5) {
-    const HexDigest<16> digest = md5(request.body);
+    const HexDigest<16> digest = signer.md5(request.body);
     if (!digest.ok) return http::text_response(500, "This server's libcrypto has no MD5, which the protocol needs");
     if (*body_md5 != digest.view()) {
       return http::text_response(401, "Invalid body_md5: the body's MD5 is " + in_quotes(digest.view()) +
@@ -261,7 +282,7 @@ class ApiQuery {
     if (!query.has(form)) continue;
     for (const std::string_view signed_path : {path, std::string_view(decoded_path)}) {
       if (signed_path.empty()) continue;
-      if (signature_matches(*secret, query.signed_text(request.method, signed_path, form), *signature)) {
+      if (signer.signature_matches(*secret, query.signed_text(request.method, signed_path, form), *signature)) {
         return std::nullopt;
       }
     }
@@ -828,6 +849,7 @@ struct ApiRoute {
 /// \param path  `/apps/…`, not decoded: names may have escaped slashes.
 [[nodiscard]] inline ApiRoute route(std::string_view path) {
   const auto decoded = [](std::string_view text) {
+    if (text.find('%') == std::string_view::npos) return std::string(text);
     return http::percent_decode(text, false).value_or(std::string(text));
   };
   constexpr std::string_view apps = "/apps/";
@@ -924,13 +946,21 @@ class HttpApi {
   /// \complexity  O(request + what the events cost); O(channels) for the list of channels, O(users) for that of users.
   /// \throws      `std::bad_alloc`. What callbacks throw stays inside: the event is delivered, and the answer is 500.
   [[nodiscard]] http::Response operator()(const http::Request& request, std::chrono::seconds since_1970) const {
-    http::Response response = answer(request, since_1970);
+    Signer signer;
+    return (*this)(request, since_1970, signer);
+  }
+  /// The same for those who serve many.
+  /// \param signer  this thread's.
+  [[nodiscard]] http::Response operator()(const http::Request& request, std::chrono::seconds since_1970,
+                                          Signer& signer) const {
+    http::Response response = answer(request, since_1970, signer);
     if (options_.cors) response.fields.push_back({"Access-Control-Allow-Origin", "*"});
     return response;
   }
 
  private:
-  [[nodiscard]] http::Response answer(const http::Request& request, std::chrono::seconds since_1970) const {
+  [[nodiscard]] http::Response answer(const http::Request& request, std::chrono::seconds since_1970,
+                                      Signer& signer) const {
     if (request.target.size() > options_.target_bytes) {
       return http::text_response(
           414, "The target is too long (at most " + std::to_string(options_.target_bytes) + " bytes)");
@@ -950,7 +980,8 @@ class HttpApi {
     }
     detail::ApiQuery query;
     if (auto refusal = query.read(request.query())) return *std::move(refusal);
-    if (auto refusal = detail::authenticate(*app, request, path, query, since_1970, options_.timestamp_tolerance)) {
+    if (auto refusal =
+            detail::authenticate(*app, request, path, query, since_1970, options_.timestamp_tolerance, signer)) {
       return *std::move(refusal);
     }
     if (!app->options().enabled) return http::text_response(403, "The app is disabled");

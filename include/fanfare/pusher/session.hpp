@@ -219,6 +219,12 @@ class Session {
   /// Takes a text message of the client. After the end of the session it does nothing.
   /// \complexity  O(size); for a signature in it as well.
   [[nodiscard]] Action receive(std::string_view text, Milliseconds now) {
+    Signer signer;
+    return receive(text, now, signer);
+  }
+  /// The same for those who have many sessions.
+  /// \param signer  this thread's.
+  [[nodiscard]] Action receive(std::string_view text, Milliseconds now, Signer& signer) {
     if (!is_open()) return Nothing{};
     heard(now);
     renew_second(now);
@@ -228,9 +234,9 @@ class Session {
     const std::string_view event = frame.event();
     if (event == "pusher:ping") return Send{frames::pong()};
     if (event == "pusher:pong") return Nothing{};
-    if (event == "pusher:subscribe") return subscribe(frame);
+    if (event == "pusher:subscribe") return subscribe(frame, signer);
     if (event == "pusher:unsubscribe") return unsubscribe(frame);
-    if (event == "pusher:signin") return sign_in(frame);
+    if (event == "pusher:signin") return sign_in(frame, signer);
     if (event.starts_with("client-")) return client_event(frame);
     return complain(joined({"Unsupported event received on socket: '", excerpt(event), "'"}));
   }
@@ -435,7 +441,7 @@ class Session {
     return std::clamp<std::chrono::seconds>(timeout, std::chrono::seconds{1}, std::chrono::hours{24 * 24});
   }
 
-  Action subscribe(ClientFrame& frame) {
+  Action subscribe(ClientFrame& frame, Signer& signer) {
     const Parameter parameter = frame.parameter("channel");
     if (parameter.state != Parameter::State::text) return complain(what_is_wrong(parameter, "channel"));
     const std::string_view channel = parameter.text;
@@ -445,7 +451,7 @@ class Session {
     switch (access(kind)) {
       case Access::free: break;
       case Access::signature: {
-        const std::optional<std::string> refusal = not_authorized(channel, frame);
+        const std::optional<std::string> refusal = not_authorized(channel, frame, signer);
         if (refusal) return refuse(channel, "AuthError", 401, *refusal);
         if (ChannelName::has_members(kind)) return enter_as_member(channel, frame);
         break;
@@ -553,7 +559,7 @@ class Session {
     return true;
   }
 
-  Action sign_in(ClientFrame& frame) const {
+  Action sign_in(ClientFrame& frame, Signer& signer) const {
     const AppOptions& options = app_->options();
     if (!options.user_authentication) return not_signed_in("This server does not sign users in");
     const Parameter data = frame.parameter("user_data");
@@ -566,7 +572,7 @@ class Session {
     // Documentation shows `KEY::user::DIGITS`, backends send `KEY:DIGITS`.
     std::string_view digits = signature.digits;
     if (digits.starts_with(":user::")) digits.remove_prefix(7);
-    if (!signature_matches(*signature.secret, signed_text, digits)) {
+    if (!signer.signature_matches(*signature.secret, signed_text, digits)) {
       return not_signed_in(bad_signature(signed_text, digits));
     }
     UserData read = read_user_data(data.text, options);
@@ -604,7 +610,7 @@ class Session {
   }
 
   /// \returns  why the client may not enter; nothing if it may. Never what would let it in.
-  std::optional<std::string> not_authorized(std::string_view channel, ClientFrame& frame) const {
+  std::optional<std::string> not_authorized(std::string_view channel, ClientFrame& frame, Signer& signer) const {
     const Parameter data = frame.parameter("channel_data");
     if (data.state == Parameter::State::not_text) return what_is_wrong(data, "channel_data");
     if (const auto& authorize = app_->options().authorize) {
@@ -621,11 +627,12 @@ class Session {
     signed_text += ':';
     signed_text += channel;
     // Backends disagree on whether an empty string is data or none.
-    if (data.text.empty() && signature_matches(*signature.secret, signed_text, signature.digits)) return std::nullopt;
+    const bool may = data.text.empty() && signer.signature_matches(*signature.secret, signed_text, signature.digits);
+    if (may) return std::nullopt;
     if (data.state == Parameter::State::text) {
       signed_text += ':';
       signed_text += data.text;
-      if (signature_matches(*signature.secret, signed_text, signature.digits)) return std::nullopt;
+      if (signer.signature_matches(*signature.secret, signed_text, signature.digits)) return std::nullopt;
     }
     return bad_signature(signed_text, signature.digits);
   }

@@ -13,8 +13,9 @@ class Loop::Handler {
   Handler(Loop& loop, Connection& connection) noexcept : loop_(loop), connection_(connection) {}
 
   bool on_text(std::string_view text) noexcept {
-    return act(
-        [&](Connection::WebSocket& socket) { loop_.perform(connection_, socket.session.receive(text, loop_.now_)); });
+    return act([&](Connection::WebSocket& socket) {
+      loop_.perform(connection_, socket.session.receive(text, loop_.now_, loop_.signer_));
+    });
   }
   bool on_binary(std::string_view /*bytes*/) noexcept {
     return act([&](Connection::WebSocket& socket) { socket.session.heard(loop_.now_); });
@@ -124,6 +125,8 @@ inline void Loop::enter_ring() noexcept {
 /// The table would keep the socket open, and its client would see no end.
 inline void Loop::leave_ring(Connection& connection) noexcept {
   if (!std::exchange(connection.in_ring, false)) return;
+  // Some kernels let go of it a second later.
+  if (connection.state == Connection::State::ended) ::shutdown(connection.descriptor, SHUT_RDWR);
   ring_.leave(connection.number);
   if (!ring_.is_open()) close_ring();
 }
@@ -441,7 +444,7 @@ inline std::size_t Loop::process_http(Connection& connection, std::string_view b
     if (answers_.size() - answers_before > answers_per_turn || is_full(connection)) break;
     Connection::Http& http = *connection.http();
     const bool began = http.parser.idle();
-    const http::FeedResult result = http.parser.feed(bytes.substr(used));
+    const http::FeedResult result = http.parser.feed(bytes.substr(used), parser_memory_);
     used += result.consumed;
     if (result.state == http::ParserState::failed) {
       answer(connection, http::error_response(http.parser.error()), {});
@@ -458,7 +461,7 @@ inline std::size_t Loop::process_http(Connection& connection, std::string_view b
     }
     http.told_to_continue = false;
     connection.deadline = seconds_from_now(group_.options.keep_alive_timeout);
-    request(connection, http.parser.take());
+    request(connection, *http.parser.take(parser_memory_));
     if (connection.state != Connection::State::http) break;
   }
   // Behind the last answer nothing counts.
@@ -515,8 +518,10 @@ inline void Loop::request(Connection& connection, const http::Request& request) 
 inline http::Response Loop::respond(const http::Request& request) {
   try {
     if (group_.api.serves(request)) {
-      return group_.api(request, std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch()));
+      return group_.api(
+          request,
+          std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()),
+          signer_);
     }
     if (group_.options.on_request != nullptr) {
       if (std::optional<http::Response> response = group_.options.on_request(request)) return std::move(*response);

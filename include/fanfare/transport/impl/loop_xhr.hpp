@@ -66,7 +66,7 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
   session.websocket()->session.heard(now_);
   for (const std::string& text : sent.texts) {
     if (session.state != Connection::State::websocket) break;
-    perform(session, session.websocket()->session.receive(text, now_));
+    perform(session, session.websocket()->session.receive(text, now_, signer_));
   }
   send_replies(session);
   Connection* const receiver = session.xhr->receiver;
