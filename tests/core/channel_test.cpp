@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,6 +32,39 @@ class ChannelTest : public ::testing::Test {
   Registry channels{{.encoder = &encoder}};
 };
 TYPED_TEST_SUITE(ChannelTest, BothThreadings, RegistryNames);
+
+// ---- events by name
+
+TYPED_TEST(ChannelTest, AnEventReachesWhatIsBoundToItWhateverElseComesAndGoes) {
+  constexpr std::size_t most = 40;
+  Subscription lobby = this->channels.subscribe("lobby");
+  std::array<std::vector<BindingId>, most> bound;
+  std::size_t called = 0;
+  // Names that are equally long, and that begin or end alike.
+  const auto name = [](std::size_t i) { return (i % 2 == 0 ? "e" : "event-") + std::to_string(i / 2 + 10); };
+  std::minstd_rand random(7);
+  for (int round = 0; round < 4000; ++round) {
+    const std::size_t i = random() % (round % 1000 < 500 ? most : 2);
+    if (random() % 2 == 0) {
+      bound[i].push_back(lobby.bind(name(i), [&](const Event&) { ++called; }));
+    } else if (!bound[i].empty()) {
+      EXPECT_TRUE(lobby.unbind(bound[i].back()));
+      bound[i].pop_back();
+    }
+    if (round % 1000 == 999) {
+      for (std::size_t every = 0; every < most; ++every) {
+        EXPECT_EQ(lobby.unbind(name(every)), bound[every].size());
+        bound[every].clear();
+      }
+    }
+    const std::size_t asked = random() % most;
+    for (const std::size_t event : {i, asked}) {
+      called = 0;
+      ASSERT_EQ(this->channels.trigger("lobby", name(event), "").delivered, bound[event].size()) << round;
+      ASSERT_EQ(called, bound[event].size()) << round;
+    }
+  }
+}
 
 // ---- queues before callbacks
 
@@ -95,6 +129,47 @@ TYPED_TEST(ChannelTest, RefusedPushIsNotCounted) {
     EXPECT_EQ(result.delivered, 1U);
     EXPECT_EQ(taking.messages.size(), 1U);
   }
+}
+
+/// Drops what it is given, and notes whether that was the last of it.
+struct DroppingQueue {
+  bool push(MessagePtr message) noexcept {
+    message = {};
+    last = log.live_blocks() == before;
+    return true;
+  }
+  MemoryLog& log;
+  std::size_t before = 0;
+  bool last = false;
+};
+
+TEST(Channel, TheLastQueueGetsTheLastReferenceUnlessACallbackWantsTheMessageToo) {
+  MemoryLog log;
+  {
+    ChannelRegistry<WithMemory<CountingMemory>> channels{{}, CountingMemory{log}};
+    for (const std::string_view name : {"lobby", "presence-lobby"}) {
+      DroppingQueue first{log};
+      DroppingQueue second{log};
+      const Subscription one = channels.attach(name, first);
+      const Subscription two = channels.attach(name, second);
+      first.before = second.before = log.live_blocks();
+      EXPECT_EQ(channels.trigger(name, "e", "d").delivered, 2U);
+      EXPECT_FALSE(first.last);
+      EXPECT_TRUE(second.last);
+      EXPECT_EQ(log.live_blocks(), first.before);
+
+      Subscription callbacks = channels.subscribe(name);
+      std::string kept;
+      callbacks.bind("e", [&](const Event& event) { kept = event.keep()->data(); });
+      first.before = second.before = log.live_blocks();
+      EXPECT_EQ(channels.trigger(name, "e", "d").delivered, 3U);
+      EXPECT_FALSE(second.last);
+      EXPECT_EQ(kept, "d");
+      EXPECT_EQ(log.live_blocks(), first.before);
+    }
+  }
+  EXPECT_EQ(log.live_blocks(), 0U);
+  EXPECT_EQ(log.mistakes(), "");
 }
 
 TYPED_TEST(ChannelTest, DetachedSinkGetsNothingMore) {

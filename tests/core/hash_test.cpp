@@ -81,6 +81,20 @@ TEST(SeededHash, FoldsTheWholeProduct) {
   EXPECT_EQ(SeededHash::fold(~std::uint64_t{0}, ~std::uint64_t{0}), 0xfffffffffffffffeU ^ 1U);
 }
 
+TEST(SameName, LooksAtEachByteOfEachLength) {
+  for (std::size_t length = 0; length <= 40; ++length) {
+    const std::string name(length, 'n');
+    EXPECT_TRUE(detail::same_name(name, std::string(length, 'n'))) << length;
+    EXPECT_FALSE(detail::same_name(name, std::string(length + 1, 'n'))) << length;
+    for (std::size_t place = 0; place < length; ++place) {
+      std::string other = name;
+      other[place] = 'm';
+      EXPECT_FALSE(detail::same_name(name, other)) << length << ' ' << place;
+      EXPECT_FALSE(detail::same_name(other, name)) << length << ' ' << place;
+    }
+  }
+}
+
 struct NoSeed {
   static std::uint64_t hash(std::string_view name) noexcept;
 };

@@ -103,6 +103,20 @@ TYPED_TEST(NameIndexTest, FindsWhatWasInserted) {
   EXPECT_EQ(this->all().size(), 200U);
 }
 
+TYPED_TEST(NameIndexTest, KnowsWhetherAnyNameHasBeenThereAndNamesOne) {
+  EXPECT_TRUE(this->index_.untouched());
+  EXPECT_EQ(this->index_.any(), nullptr);
+  const Named* const one = this->insert("one");
+  EXPECT_FALSE(this->index_.untouched());
+  EXPECT_EQ(this->index_.any(), one);
+  const Named* const two = this->insert("two");
+  this->erase("one");
+  EXPECT_EQ(this->index_.any(), two);
+  this->erase("two");
+  EXPECT_FALSE(this->index_.untouched());
+  EXPECT_EQ(this->index_.any(), nullptr);
+}
+
 TYPED_TEST(NameIndexTest, ErasedNamesAreGoneAndTheOthersStay) {
   for (int i = 0; i < 120; ++i) this->insert(std::to_string(i));
   for (int i = 0; i < 120; i += 2) this->erase(std::to_string(i));

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -72,6 +73,21 @@ std::string reference_escape(std::string_view text) {
   return out;
 }
 
+/// What the escaping of a text comes to, in an allocation with not a byte more than promised, and read from one.
+void expect_escaped(std::string_view text) {
+  const std::vector<char> in(text.begin(), text.end());
+  const std::string_view exact{in.data(), in.size()};
+  const std::string expected = reference_escape(text);
+  ASSERT_EQ(detail::JsonString::escaped_size(exact), expected.size());
+  std::vector<char> out(expected.size() + detail::JsonString::slack);
+  bool ascii = true;
+  const char* const end = detail::JsonString::escape(out.data(), exact, ascii);
+  ASSERT_EQ(std::string_view(out.data(), static_cast<std::size_t>(end - out.data())), expected);
+  const bool all_ascii =
+      std::all_of(text.begin(), text.end(), [](char character) { return static_cast<unsigned char>(character) < 128; });
+  ASSERT_EQ(ascii, all_ascii);
+}
+
 std::string expected(std::string_view name, std::string_view channel, std::string_view data) {
   return R"({"event":")" + reference_escape(name) + R"(","channel":")" + std::string(channel) + R"(","data":")" +
          reference_escape(data) + R"("})";
@@ -125,6 +141,59 @@ TEST(FrameEncoder, EscapesRandomText) {
     const Frame frame = encode({"c", name, data});
     ASSERT_EQ(frame.error, errc::ok);
     ASSERT_EQ(frame.payload, expected(name, "c", data));
+  }
+}
+
+TEST(JsonString, EscapesEachByteInTextsOfEachLength) {
+  std::string text;
+  for (std::size_t length = 0; length <= 70; ++length) {
+    ASSERT_NO_FATAL_FAILURE(expect_escaped(std::string(length, 'x')));
+    for (std::size_t value = 0; value < 256; ++value) {
+      for (const std::size_t place : {std::size_t{0}, length / 2, length - 1, value % (length + 1)}) {
+        if (place >= length) continue;
+        text.assign(length, 'x');
+        text[place] = static_cast<char>(value);
+        ASSERT_NO_FATAL_FAILURE(expect_escaped(text)) << length << ' ' << place << ' ' << value;
+      }
+    }
+  }
+}
+
+/// Texts of bytes below `bytes`, of which one in `rare` is special.
+struct TextKind {
+  const char* name;
+  unsigned bytes;
+  unsigned rare;
+};
+
+class JsonStrings : public testing::TestWithParam<TextKind> {};
+
+TEST_P(JsonStrings, AreEscapedAsTheRuleSays) {
+  std::minstd_rand random(11);
+  constexpr std::string_view specials = "\"\"\"\\\\\n\t\b\f\r\v\x01\x1f";
+  std::string text;
+  for (int round = 0; round < 4000; ++round) {
+    // Now and then longer than what is counted at once.
+    const std::size_t length = round % 100 == 0 ? 4000 + random() % 5000 : random() % 71;
+    text.clear();
+    while (text.size() < length) {
+      text += random() % GetParam().rare == 0 ? specials[random() % specials.size()]
+                                              : static_cast<char>(random() % GetParam().bytes);
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_escaped(text)) << round;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, JsonStrings,
+                         testing::Values(TextKind{"any", 256, 1000}, TextKind{"dense", 128, 2},
+                                         TextKind{"special", 128, 1}, TextKind{"ascii", 128, 10}),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+TEST(JsonString, GrowsByAsMuchAsItMay) {
+  for (const std::size_t length : {4079U, 4080U, 4081U, 8160U, 70'000U}) {
+    ASSERT_NO_FATAL_FAILURE(expect_escaped(std::string(length, '"')));
+    ASSERT_NO_FATAL_FAILURE(expect_escaped(std::string(length, '\x01')));
+    ASSERT_NO_FATAL_FAILURE(expect_escaped(std::string(length, '\n')));
   }
 }
 

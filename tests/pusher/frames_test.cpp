@@ -116,19 +116,6 @@ TEST(JsonString, IsReadBackAsItWas) {
   }
 }
 
-TEST(Cut, EndsBetweenCharacters) {
-  EXPECT_EQ(cut("abc", 3), "abc");
-  EXPECT_EQ(cut("abc", 2), "ab");
-  EXPECT_EQ(cut("abc", 0), "");
-  EXPECT_EQ(cut("", 5), "");
-  for (const std::string_view character : {"é"sv, "€"sv, "😀"sv}) {
-    const std::string text = "a" + std::string(character) + "b";
-    for (std::size_t most = 1; most <= character.size(); ++most) EXPECT_EQ(cut(text, most), "a");
-    EXPECT_EQ(cut(text, character.size() + 1), "a" + std::string(character));
-  }
-  EXPECT_LE(cut("\x80\x80\x80\x80\x80\x80", 4).size(), 4U);  // no UTF-8, but no harm
-}
-
 TEST(Excerpt, IsFitForASentence) {
   EXPECT_EQ(excerpt("plain é"), "plain é");
   EXPECT_EQ(excerpt("a\nb\0c\x7f"sv), "a?b?c?");

@@ -59,7 +59,6 @@ class EventNode final : public Garbage {
   }
   [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(EventNode) + size_; }
 
-  List list;
   // Under the channel's lock:
   std::size_t bindings = 0;
   EventNode* unbound = nullptr;  ///< the next of those that have just been taken out of the index
@@ -73,6 +72,11 @@ class EventNode final : public Garbage {
 
   MemoryType* memory_;
   std::uint64_t hash_;
+
+ public:
+  List list;  ///< here, as a trigger reads it together with the name
+
+ private:
   std::size_t size_;
 };
 
@@ -154,8 +158,9 @@ class CallbackWalk {
 
 /// A channel of a registry with these traits.
 ///
-/// Its lock guards: both kinds of subscriber lists against change, the events' nodes, the subscriptions' states, the
-/// garbage, the count, and on ordered channels the order. `references_` is guarded by the stripe that the channel is in.
+/// Its lock, which it shares with other channels, guards: both kinds of subscriber lists against change, the events'
+/// nodes, the subscriptions' states, the garbage, the count, and on ordered channels the order. `references_` is guarded
+/// by the stripe that the channel is in.
 template <class Traits>
 class Channel final : public ChannelFace, public Garbage {
   using A = typename Traits::atomics;
@@ -291,10 +296,10 @@ class Channel final : public ChannelFace, public Garbage {
     guard.enter(this);
     if (core_.closed()) return {.error = errc::closed};
     const MessageOrigin origin = origin_of(options);
-    Event seen{name(), event, data.text(), &origin, core_};
     Delivery delivery;
     delivery.step = &step;
-    return deliver_through_queues(guard, seen, options.except.value(), delivery);
+    guard.enter_callbacks();
+    return deliver_through_queues({name(), event, data.text(), &origin}, options.except.value(), delivery);
   }
 
   void add_handle() noexcept override { core_.add_reference(*this); }
@@ -335,13 +340,10 @@ class Channel final : public ChannelFace, public Garbage {
 
   /// Delivers an event that was found to be valid.
   /// \pre the guard has entered this channel; if the channel has a state, the caller holds a reference.
-  TriggerResult deliver(Guard& guard, std::string_view event, std::string_view data, const TriggerOptions* options) {
-    if (core_.closed()) [[unlikely]] {
-      return {.error = errc::closed};
-    }
-    if (options == nullptr) return deliver_from(guard, event, data, nullptr, 0);
-    const MessageOrigin origin = origin_of(*options);
-    return deliver_from(guard, event, data, &origin, options->except.value());
+  FANFARE_ALWAYS_INLINE TriggerResult deliver(Guard& guard, std::string_view event, std::string_view data,
+                                              const TriggerOptions* options) {
+    guard.enter_callbacks();  // nobody else gets the guard, so it can stay in registers
+    return options == nullptr ? deliver_from(event, data, nullptr, 0) : deliver_with_options(event, data, *options);
   }
 
   /// The first half of a delivery to several channels: finds out whether it can be done.
@@ -359,11 +361,11 @@ class Channel final : public ChannelFace, public Garbage {
   TriggerResult deliver_prepared(Guard& guard, std::string_view event, std::string_view data,
                                  const TriggerOptions& options, MessageType* message) {
     const MessageOrigin origin = origin_of(options);
-    Event seen{name(), event, data, &origin, core_};
     Delivery delivery;
     delivery.message = message;
     if (core_.closed()) return {.error = errc::closed};
-    return deliver_through_queues(guard, seen, options.except.value(), delivery);
+    guard.enter_callbacks();
+    return deliver_through_queues({name(), event, data, &origin}, options.except.value(), delivery);
   }
 
   /// Whether events may have to outlive the last subscriber.
@@ -417,12 +419,13 @@ class Channel final : public ChannelFace, public Garbage {
     return core_.domain.bytes(garbage_);
   }
 
-  std::size_t references_ = 0;  ///< subscriptions and handles; under the lock of the channel's stripe
+  std::uint32_t references_ = 0;  ///< subscriptions and handles; under the lock of the channel's stripe
 
  private:
   Channel(Core& core, std::string_view name, std::uint64_t hash, bool& failed) noexcept
-      : core_(core),
-        hash_(hash),
+      : hash_(hash),
+        mutex_(core.channel_mutex(hash)),
+        core_(core),
         size_(static_cast<std::uint32_t>(name.size())),
         ordered_(ChannelName::ordered(ChannelName::kind(name))) {
     if (ordered_) {
@@ -439,12 +442,15 @@ class Channel final : public ChannelFace, public Garbage {
 
   /// Whom one event has been given to, and will be.
   struct Delivery {
-    CallbackView named{};
-    CallbackView all{};
-    TriggerResult result{};
+    // Without braces: they would have all of it filled with zeros first.
+    CallbackView named;
+    CallbackView all;
+    TriggerResult result;
     MessageType* message = nullptr;  // owned, if a queue wants one
     OrderedStep* step = nullptr;
     bool unsettled = false;  // the state keeps something now, or no longer
+
+    [[nodiscard]] bool has_callbacks() const noexcept { return !named.empty() || !all.empty(); }
 
     Delivery() = default;
     Delivery(const Delivery&) = delete;
@@ -454,50 +460,72 @@ class Channel final : public ChannelFace, public Garbage {
     }
   };
 
-  TriggerResult deliver_from(Guard& guard, std::string_view event, std::string_view data, const MessageOrigin* origin,
-                             std::uint64_t excluded) {
-    // Built once, where callbacks will read it: copying views around costs more than all else here.
-    Event seen{name(), event, data, origin, core_};
-    if (ordered_ || !queues_.view().empty()) {
-      Delivery delivery;
-      return deliver_through_queues(guard, seen, excluded, delivery);
+  FANFARE_NOINLINE TriggerResult deliver_with_options(std::string_view event, std::string_view data,
+                                                      const TriggerOptions& options) {
+    const MessageOrigin origin = origin_of(options);
+    return deliver_from(event, data, &origin, options.except.value());
+  }
+
+  FANFARE_NOINLINE TriggerResult deliver_from(std::string_view event, std::string_view data,
+                                              const MessageOrigin* origin, std::uint64_t excluded) {
+    if (core_.closed()) [[unlikely]] {
+      return {.error = errc::closed};
     }
-    const Node* const node = events_.find(event, core_.hash(event));
+    if (ordered_ || !queues_.view().empty()) {
+      return deliver_to_all({name(), event, data, origin}, excluded);
+    }
+    const Node* const node = find_event(event);
     const CallbackView named = node == nullptr ? CallbackView{} : node->list.view();
     const CallbackView all = all_.view();
     if (named.empty() && all.empty()) return {};
-    return {errc::ok, call_back(guard, seen, excluded, named, all), {}};
+    // Built once, where callbacks will read it: copying views around costs more than all else here.
+    const Event seen{name(), event, data, origin, core_};
+    return {errc::ok, call_back(seen, excluded, named, all), {}};
   }
 
-  FANFARE_NOINLINE TriggerResult deliver_through_queues(Guard& guard, Event& seen, std::uint64_t excluded,
-                                                        Delivery& delivery) {
+  FANFARE_NOINLINE TriggerResult deliver_to_all(const MessageParts& parts, std::uint64_t excluded) {
+    Delivery delivery;
+    return deliver_through_queues(parts, excluded, delivery);
+  }
+
+  TriggerResult deliver_through_queues(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) {
     if (ordered_) {
-      deliver_in_order(seen.parts_, excluded, delivery);
+      deliver_in_order(parts, excluded, delivery);
       if (delivery.unsettled) settle_state();
     } else {
       const QueueView queues = queues_.view();
-      delivery.result.error = prepare(queues, seen.parts_, excluded, delivery.message);
-      if (delivery.message != nullptr) {
-        if (has_room(queues, seen.parts_, excluded)) {
-          push(queues, excluded, delivery);
-        } else {
-          delivery.result.error = errc::overloaded;
-        }
+      delivery.result.error = prepare(queues, parts, excluded, delivery.message);
+      if (delivery.message != nullptr && !has_room(queues, parts, excluded)) {
+        delivery.result.error = errc::overloaded;
       }
-      if (delivery.result.error == errc::ok) take_callbacks(seen.parts_.name, delivery);
+      if (delivery.result.error == errc::ok) {
+        take_callbacks(parts.name, delivery);
+        if (delivery.message != nullptr) push(queues, excluded, delivery);
+      }
     }
-    if (delivery.result.error == errc::ok && (!delivery.named.empty() || !delivery.all.empty())) {
+    if (delivery.result.error == errc::ok && delivery.has_callbacks()) {
+      Event seen{parts.channel, parts.name, parts.data, parts.origin, core_};
       seen.id_ = delivery.result.id;
       seen.shared_ = delivery.message;
-      delivery.result.delivered += call_back(guard, seen, excluded, delivery.named, delivery.all);
+      delivery.result.delivered += call_back(seen, excluded, delivery.named, delivery.all);
     }
     return delivery.result;
   }
 
+  /// The node of an event that something is bound to, or null.
+  FANFARE_ALWAYS_INLINE const Node* find_event(std::string_view event) const noexcept {
+    // Most channels have one event.
+    const Node* const first = first_.load(std::memory_order_seq_cst);  // (2); pairs with (8) and (3)
+    if (first != nullptr && same_name(first->name(), event)) return first;
+    return events_.untouched() ? nullptr : search_event(event);
+  }
+  FANFARE_NOINLINE const Node* search_event(std::string_view event) const noexcept {
+    return events_.find(event, core_.hash(event));
+  }
+
   /// \returns how many were called. Rethrows the first exception, after all were.
-  FANFARE_ALWAYS_INLINE std::size_t call_back(Guard& guard, const Event& event, std::uint64_t excluded,
-                                              const CallbackView& named, const CallbackView& all) {
-    guard.enter_callbacks();
+  FANFARE_ALWAYS_INLINE std::size_t call_back(const Event& event, std::uint64_t excluded, const CallbackView& named,
+                                              const CallbackView& all) {
     CallbackWalk walk{event};
     walk.run(named, excluded);
     if (!all.empty()) walk.run(all, excluded);
@@ -509,7 +537,7 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   void take_callbacks(std::string_view event, Delivery& delivery) const noexcept {
-    if (const Node* node = events_.find(event, core_.hash(event))) delivery.named = node->list.view();
+    if (const Node* node = find_event(event)) delivery.named = node->list.view();
     delivery.all = all_.view();
   }
 
@@ -542,6 +570,7 @@ class Channel final : public ChannelFace, public Garbage {
       if (step == nullptr || step->begin(state_.get())) {
         last_id_.number += 1;
         delivery.result.id = last_id_;
+        take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
           delivery.message->set_id(last_id_);
           if (state_ != nullptr) {
@@ -550,7 +579,6 @@ class Channel final : public ChannelFace, public Garbage {
           }
           push(queues, excluded, delivery);
         }
-        take_callbacks(parts.name, delivery);
       }
       if (step != nullptr) step->end();
       return;
@@ -598,14 +626,33 @@ class Channel final : public ChannelFace, public Garbage {
                       [&](const SinkOperations& operations, void* sink) { return operations.has_room(sink, bytes); });
   }
 
+  /// Gives the message to all queues: the last one gets the delivery's own reference, unless callbacks need it.
+  /// \pre the callbacks are known.
   void push(const QueueView& queues, std::uint64_t excluded, Delivery& delivery) const noexcept {
+    MessageType* const message = delivery.message;
     std::uint32_t links = 0;
+    const auto give = [&](const SinkOperations& operations, void* sink) {
+      MessageLink* const link = operations.linked ? &message->link(links++) : nullptr;
+      delivery.result.delivered += operations.push(sink, MessagePtr::adopt(message), link) ? 1U : 0U;
+    };
+    const SinkOperations* last = nullptr;
+    void* last_sink = nullptr;
     each_queue(queues, excluded, [&](const SinkOperations& operations, void* sink) {
-      MessageLink* const link = operations.linked ? &delivery.message->link(links++) : nullptr;
-      delivery.message->retain();
-      delivery.result.delivered += operations.push(sink, MessagePtr::adopt(delivery.message), link) ? 1U : 0U;
+      if (last != nullptr) {
+        message->retain();
+        give(*last, last_sink);
+      }
+      last = &operations;
+      last_sink = sink;
       return true;
     });
+    if (last == nullptr) return;
+    if (delivery.has_callbacks()) {
+      message->retain();
+    } else {
+      delivery.message = nullptr;
+    }
+    give(*last, last_sink);
   }
 
   // ---- with the lock held
@@ -697,6 +744,9 @@ class Channel final : public ChannelFace, public Garbage {
     Node* node = static_cast<Node*>(std::exchange(binding.node, nullptr));
     if (node == nullptr || --node->bindings != 0) return;
     events_.erase(*node);
+    if (first_.load(std::memory_order_relaxed) == node) {
+      first_.store(events_.any(), std::memory_order_seq_cst);  // (3) seq_cst; see (1). Also publishes the next one.
+    }
     node->unbound = std::exchange(unbound_, node);
   }
 
@@ -733,7 +783,12 @@ class Channel final : public ChannelFace, public Garbage {
     Garbage* replaced = nullptr;
     const bool inserted = events_.insert(*node, core_.memory, replaced);
     retire_replaced(replaced);
-    if (inserted) return node;
+    if (inserted) {
+      if (first_.load(std::memory_order_relaxed) == nullptr) {
+        first_.store(node, std::memory_order_release);  // (8) release; pairs with (2)
+      }
+      return node;
+    }
     deallocate(node->destroy());
     return nullptr;
   }
@@ -841,24 +896,26 @@ class Channel final : public ChannelFace, public Garbage {
     reporting_ = false;
   }
 
-  Core& core_;
+  // What is seldom needed comes first; what a trigger by name reads comes last, and the name stands behind it.
+  std::uint32_t transitions_ = 0;
   const std::uint64_t hash_;
-  typename A::mutex mutex_;
-  QueueList queues_;
-  CallbackList all_;
-  NameIndex<A, typename Traits::hash, Node> events_;
+  typename A::mutex& mutex_;
   [[no_unique_address]] typename Domain::Queue garbage_;
   Node* unbound_ = nullptr;
   EventId last_id_;
-  std::unique_ptr<ChannelState> state_;  // set once; what it holds is under the lock
   typename A::template atomic<std::size_t> subscribers_{0};
-  std::uint32_t transitions_ = 0;
+  Core& core_;
+  CallbackList all_;
+  NameIndex<A, typename Traits::hash, Node> events_;
+  typename A::template atomic<Node*> first_{nullptr};  // one of events_, to be looked at before it is searched; or null
+  QueueList queues_;
+  std::unique_ptr<ChannelState> state_;  // set once; what it holds is under the lock
   const std::uint32_t size_;
   const bool ordered_;
-  bool reporting_ = false;
-  bool reported_occupied_ = false;
-  bool cleared_ = false;
-  bool kept_ = false;  // the state holds a reference
+  bool reporting_ : 1 = false;
+  bool reported_occupied_ : 1 = false;
+  bool cleared_ : 1 = false;
+  bool kept_ : 1 = false;  // the state holds a reference
 };
 
 }  // namespace detail

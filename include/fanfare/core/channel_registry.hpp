@@ -235,6 +235,11 @@ class RegistryCore final : public MessageSource {
   }
   void count_suppressed(std::uint64_t by) noexcept { suppressed_.fetch_add(by, std::memory_order_relaxed); }
 
+  /// The lock of a channel with this hash. Other channels have the same: never two are held at once.
+  [[nodiscard]] typename A::mutex& channel_mutex(std::uint64_t name_hash) noexcept {
+    return stripe(name_hash).channels_mutex;
+  }
+
   void add_reference(ChannelType& channel) noexcept {
     const Lock lock(stripe(channel.hash()).mutex);
     ++channel.references_;
@@ -267,10 +272,10 @@ class RegistryCore final : public MessageSource {
   // ---- what the registry uses
 
   /// Finds a channel. \pre pinned
-  [[nodiscard]] ChannelType* find(std::string_view name) noexcept {
-    const std::uint64_t name_hash = hash(name);
+  [[nodiscard]] ChannelType* find(std::string_view name, std::uint64_t name_hash) noexcept {
     return stripe(name_hash).channels.find(name, name_hash);
   }
+  [[nodiscard]] ChannelType* find(std::string_view name) noexcept { return find(name, hash(name)); }
 
   /// Finds or makes a channel, and adds a reference to it.
   /// \param channel   where it fails, null or as it was.
@@ -362,6 +367,7 @@ class RegistryCore final : public MessageSource {
     typename A::mutex mutex;
     NameIndex<A, typename Traits::hash, ChannelType> channels;
     [[no_unique_address]] typename Traits::domain::Queue garbage;
+    alignas(64) typename A::mutex channels_mutex;  // a line of its own: triggers on ordered channels write to it
   };
 
   /// No trigger runs any more, so no state begins to keep something.
@@ -774,9 +780,10 @@ class ChannelRegistry {
                             const TriggerOptions* options) {
     if (core_ == nullptr) return {.error = errc::out_of_memory};
     if (const errc error = core_->check_event(event, data); error != errc::ok) return {.error = error};
+    const std::uint64_t hash = core_->hash(channel);  // before the pin, which waits for all that came before it
     auto guard = core_->domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
-    ChannelType* const found = core_->find(channel);
+    ChannelType* const found = core_->find(channel, hash);
     // A channel that exists has a valid name, or it is one of the protocol's own.
     if (found == nullptr || found->has_state() || channel.front() == '#') [[unlikely]] {
       const errc error = ChannelName::check(channel, core_->limits.channel_name);

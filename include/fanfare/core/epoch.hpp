@@ -44,6 +44,14 @@ class EpochDomain {
 
   struct Record;
 
+  /// What became of the wish to read. Small enough to be returned in registers: a guard that has no address until it is
+  /// whole need not be in memory at all.
+  struct Claim {
+    Record* record;  // null where there is an error
+    errc error = errc::ok;
+    bool elsewhere = false;  // the record is not the one hinted at, and counted for a trigger
+  };
+
  public:
   /// One read. Ends with the object. Reads may nest and may end in any order.
   class [[nodiscard]] Guard {
@@ -75,9 +83,8 @@ class EpochDomain {
 
    private:
     friend class EpochDomain;
-    explicit Guard(Record* record, atomic<std::size_t>* elsewhere = nullptr) noexcept
-        : record_(record), elsewhere_(elsewhere) {}
-    explicit Guard(errc error) noexcept : error_(error) {}
+    Guard(const Claim& claim, atomic<std::size_t>& elsewhere) noexcept
+        : record_(claim.record), elsewhere_(claim.elsewhere ? &elsewhere : nullptr), error_(claim.error) {}
 
     Record* record_ = nullptr;
     atomic<std::size_t>* elsewhere_ = nullptr;  // where it is counted, if the record is not the one hinted at
@@ -101,12 +108,14 @@ class EpochDomain {
   /// \complexity one locked instruction if the record that the thread's identity hints at is free.
   [[nodiscard]] Guard pin(ReadFor use = ReadFor::trigger) noexcept {
     Record& hinted = first_.records[hint(A::thread_identity())];
-    if (claim(hinted)) {
+    Claim claimed{&hinted};
+    if (!claim(hinted)) [[unlikely]] {
+      claimed = pin_elsewhere(use);
+    } else if (use == ReadFor::trigger && elsewhere_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
       // With no trigger in a record that it was not hinted to, a free hint means that this thread is in no trigger.
-      if (use == ReadFor::query || elsewhere_.load(std::memory_order_relaxed) == 0) return Guard{&hinted};
-      return check_depth(hinted);
+      claimed = check_depth(hinted);
     }
-    return pin_elsewhere(use);
+    return Guard{claimed, elsewhere_};
   }
 
   /// The stamp of what has just been unlinked: readers that begin from now on cannot see it.
@@ -222,26 +231,26 @@ class EpochDomain {
     return record.epoch.compare_exchange_strong(free, now, std::memory_order_seq_cst, std::memory_order_relaxed);
   }
 
-  FANFARE_NOINLINE Guard check_depth(Record& claimed) noexcept {
-    Guard guard{&claimed};
-    if (depth() >= max_trigger_depth) return Guard{errc::nested_too_deep};
-    return guard;
+  FANFARE_NOINLINE Claim check_depth(Record& claimed) noexcept {
+    if (depth() < max_trigger_depth) return {&claimed};
+    const Guard ended{{&claimed}, elsewhere_};
+    return {nullptr, errc::nested_too_deep};
   }
 
-  FANFARE_NOINLINE Guard pin_elsewhere(ReadFor use) noexcept {
-    if (use == ReadFor::trigger && depth() >= max_trigger_depth) return Guard{errc::nested_too_deep};
+  FANFARE_NOINLINE Claim pin_elsewhere(ReadFor use) noexcept {
+    if (use == ReadFor::trigger && depth() >= max_trigger_depth) return {nullptr, errc::nested_too_deep};
     const std::size_t start = hint(A::thread_identity());
     for (RecordBlock* block = &first_;;) {
       for (std::size_t i = 0; i < records_per_block; ++i) {
         Record& record = block->records[(start + i) % records_per_block];
         if (record.epoch.load(std::memory_order_relaxed) == 0 && claim(record)) {
-          if (use == ReadFor::query) return Guard{&record};
+          if (use == ReadFor::query) return {&record};
           elsewhere_.fetch_add(1, std::memory_order_relaxed);  // only read by its own thread in a way that matters
-          return Guard{&record, &elsewhere_};
+          return {&record, errc::ok, true};
         }
       }
       RecordBlock* next = block->next.load(std::memory_order_seq_cst);  // (12) seq_cst; pairs with (13)
-      if (next == nullptr && (next = append(*block)) == nullptr) return Guard{errc::out_of_memory};
+      if (next == nullptr && (next = append(*block)) == nullptr) return {nullptr, errc::out_of_memory};
       block = next;
     }
   }

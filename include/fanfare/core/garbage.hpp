@@ -4,6 +4,7 @@
 
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -48,7 +49,7 @@ class Garbage {
   std::uint64_t stamp_ = 0;
 };
 
-/// First in, first out; guarded by its owner's lock.
+/// First in, first out; guarded by its owner's lock. Small, as every channel has one.
 class GarbageQueue {
  public:
   /// \param scope   whose readers can reach the object.
@@ -59,8 +60,9 @@ class GarbageQueue {
     garbage.next_ = nullptr;
     *tail_ = &garbage;
     tail_ = &garbage.next_;
-    ++size_;
-    bytes_ += garbage.bytes();
+    ++new_items_;
+    new_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(garbage.bytes(), interval_bytes));
+    if (new_bytes_ > interval_bytes) new_bytes_ = interval_bytes;  // more is not counted
   }
 
   /// Moves to `out` what `ready(const Garbage&)` approves of, in order; looks at everything.
@@ -95,45 +97,48 @@ class GarbageQueue {
       memory.deallocate(block.address, block.bytes, block.alignment);
     }
     tail_ = &first_;
-    size_ = bytes_ = 0;
+    postpone();
     return freed;
   }
 
   /// Whether it has grown enough since the last look at it.
-  [[nodiscard]] bool due() const noexcept { return size_ >= due_at_size_ || bytes_ >= due_at_bytes_; }
+  [[nodiscard]] bool due() const noexcept { return new_items_ >= interval_items || new_bytes_ >= interval_bytes; }
   /// Not due before it has grown by so much.
-  void postpone() noexcept {
-    due_at_size_ = size_ + interval_size;
-    due_at_bytes_ = bytes_ + interval_bytes;
-  }
+  void postpone() noexcept { new_items_ = new_bytes_ = 0; }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  /// \complexity O(size).
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t size = 0;
+    for (const Garbage* garbage = first_; garbage != nullptr; garbage = garbage->next_) ++size;
+    return size;
+  }
+  /// What all of it occupies. \complexity O(size).
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t bytes = 0;
+    for (const Garbage* garbage = first_; garbage != nullptr; garbage = garbage->next_) bytes += garbage->bytes();
+    return bytes;
+  }
 
   GarbageQueue() = default;
   GarbageQueue(const GarbageQueue&) = delete;
   GarbageQueue& operator=(const GarbageQueue&) = delete;
 
  private:
-  static constexpr std::size_t interval_size = 64;
-  static constexpr std::size_t interval_bytes = 4096;
+  static constexpr std::uint32_t interval_items = 64;
+  static constexpr std::uint32_t interval_bytes = 4096;
 
   void move_to(Garbage** link, GarbageQueue& out) noexcept {
     Garbage& garbage = **link;
     *link = garbage.next_;
-    --size_;
-    bytes_ -= garbage.bytes();
     garbage.forget();
     out.push(garbage, garbage.scope_, garbage.stamp_);
   }
 
   Garbage* first_ = nullptr;
   Garbage** tail_ = &first_;
-  std::size_t size_ = 0;
-  std::size_t bytes_ = 0;
-  std::size_t due_at_size_ = interval_size;
-  std::size_t due_at_bytes_ = interval_bytes;
+  std::uint32_t new_items_ = 0;  // since the last look
+  std::uint32_t new_bytes_ = 0;
 };
 
 }  // namespace detail

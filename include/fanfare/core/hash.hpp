@@ -89,25 +89,33 @@ static_assert(NameHash<SeededHash>);
 
 namespace detail {
 
+template <class Word>
+[[nodiscard]] inline Word word_at(const char* bytes) noexcept {
+  Word word = 0;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
+}
+
 /// Whether two names are the same; for short names several times faster than a call of `memcmp`.
-[[nodiscard]] inline bool same_name(std::string_view a, std::string_view b) noexcept {
-  if (a.size() != b.size()) return false;
-  const auto word = [](std::string_view name, std::size_t at) {
-    std::uint64_t bytes = 0;
-    std::memcpy(&bytes, name.data() + at, sizeof bytes);
-    return bytes;
-  };
-  const std::size_t size = a.size();
-  if (size < 8) {
-    for (std::size_t i = 0; i < size; ++i) {
-      if (a[i] != b[i]) return false;
+[[nodiscard]] inline bool same_name(std::string_view first, std::string_view second) noexcept {
+  if (first.size() != second.size()) return false;
+  const char* const a = first.data();
+  const char* const b = second.data();
+  const std::size_t size = first.size();
+  if (size >= 8) {
+    for (std::size_t i = 0; i + 8 < size; i += 8) {
+      if (word_at<std::uint64_t>(a + i) != word_at<std::uint64_t>(b + i)) return false;
     }
-    return true;
+    return word_at<std::uint64_t>(a + size - 8) == word_at<std::uint64_t>(b + size - 8);
   }
-  for (std::size_t i = 0; i + 8 < size; i += 8) {
-    if (word(a, i) != word(b, i)) return false;
+  if (size >= 4) {
+    return word_at<std::uint32_t>(a) == word_at<std::uint32_t>(b) &&
+           word_at<std::uint32_t>(a + size - 4) == word_at<std::uint32_t>(b + size - 4);
   }
-  return word(a, size - 8) == word(b, size - 8);
+  for (std::size_t i = 0; i < size; ++i) {
+    if (a[i] != b[i]) return false;
+  }
+  return true;
 }
 
 }  // namespace detail

@@ -91,6 +91,13 @@ struct MessageParts {
   std::string_view data;
   const MessageOrigin* origin = nullptr;  ///< null: all empty
 
+  /// How many bytes all of them have.
+  [[nodiscard]] std::size_t size() const noexcept {
+    const std::size_t event = channel.size() + name.size() + data.size();
+    return origin == nullptr ? event
+                             : event + origin->user_id.size() + origin->socket_id.size() + origin->except_socket.size();
+  }
+
   [[nodiscard]] std::string_view user_id() const noexcept {
     return origin == nullptr ? std::string_view{} : origin->user_id;
   }
@@ -130,12 +137,20 @@ class Message {
   static constexpr std::size_t part_count = 6;
 
   Message(const MessageParts& from, char* bytes) noexcept : bytes_(bytes) {
-    const std::array<std::string_view, part_count> views{from.channel,   from.name,        from.data,
-                                                         from.user_id(), from.socket_id(), from.except_socket()};
     std::size_t at = 0;
-    for (std::size_t i = 0; i < part_count; ++i) {
-      if (!views[i].empty()) std::memcpy(bytes + at, views[i].data(), views[i].size());
-      ends_[i] = at += views[i].size();
+    const auto put = [&](std::size_t i, std::string_view part) {
+      if (!part.empty()) std::memcpy(bytes + at, part.data(), part.size());
+      ends_[i] = at += part.size();
+    };
+    put(0, from.channel);
+    put(1, from.name);
+    put(2, from.data);
+    if (from.origin == nullptr) {
+      ends_[3] = ends_[4] = ends_[5] = at;
+    } else {
+      put(3, from.origin->user_id);
+      put(4, from.origin->socket_id);
+      put(5, from.origin->except_socket);
     }
   }
   virtual ~Message() = default;
@@ -212,9 +227,7 @@ class MessageBlock final : public Message {
                                           errc& error, std::uint32_t links = 0) noexcept {
     if (!wire) encoder = nullptr;
     const std::size_t frame = encoder == nullptr ? 0 : encoder->bound(parts);
-    const std::size_t bytes = sizeof(MessageBlock) + links * sizeof(MessageLink) + parts.channel.size() +
-                              parts.name.size() + parts.data.size() + parts.user_id().size() +
-                              parts.socket_id().size() + parts.except_socket().size() + frame;
+    const std::size_t bytes = sizeof(MessageBlock) + links * sizeof(MessageLink) + parts.size() + frame;
     void* const address = memory.allocate(bytes, alignof(MessageBlock));
     if (address == nullptr) {
       error = errc::out_of_memory;

@@ -12,6 +12,7 @@
 #include <fanfare/core/memory.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -51,6 +52,21 @@ class NameIndex {
         return node;
       }
     }
+  }
+
+  /// Whether no name has been in the index yet: nothing needs to be hashed for a search then.
+  [[nodiscard]] bool untouched() const noexcept { return table_.load(std::memory_order_relaxed) == nullptr; }
+
+  /// Any node, or null where there is none among the first entries.
+  /// \pre        under the owner's lock.
+  /// \complexity O(1).
+  [[nodiscard]] Node* any() const noexcept {
+    const Table* const table = table_.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; table != nullptr && size_ != 0 && i < std::min<std::size_t>(table->size(), 16); ++i) {
+      Node* const node = table->at(i).node.load(std::memory_order_relaxed);
+      if (node != nullptr && node != tombstone()) return node;
+    }
+    return nullptr;
   }
 
   /// Adds a node whose name is not in the index.

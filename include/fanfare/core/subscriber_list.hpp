@@ -88,7 +88,7 @@ class SubscriberList {
 
   /// What to walk now.
   /// \progress wait-free.
-  [[nodiscard]] View view() const noexcept {
+  [[nodiscard]] FANFARE_ALWAYS_INLINE View view() const noexcept {
     View view;
     view.array_ = current_.load(std::memory_order_seq_cst);  // (2); pairs with (3)
     // (24) acquire; pairs with the release in (25): a counted slot shows its function, so two walks of one view agree
@@ -221,8 +221,8 @@ class SubscriberList {
 
     SubscriberList* list;
     std::size_t capacity;
-    atomic<std::size_t> count{0};
-    Array* older = nullptr;  // under the owner's lock
+    Array* older = nullptr;        // under the owner's lock
+    atomic<std::size_t> count{0};  // last, as the slots stand behind it
   };
   static_assert(alignof(Slot) <= alignof(Array) && alignof(Cold) <= alignof(Slot));
 

@@ -9,6 +9,8 @@
 #include <fanfare/detail/config.hpp>
 #include <fanfare/detail/frame_header.hpp>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +34,12 @@ class JsonString {
   /// How long a text is after escaping.
   [[nodiscard]] static std::size_t escaped_size(std::string_view text) noexcept {
     std::size_t size = text.size();
-    each_special(text, [&](unsigned char character) { size += short_form(character) != 0 ? 1U : 5U; });
+#if defined(__SSE2__)
+    for (; text.size() > longest_run; text.remove_prefix(longest_run)) size += growth(text.substr(0, longest_run));
+    size += growth(text);
+#else
+    for (const char character : text) size += growth(static_cast<unsigned char>(character));
+#endif
     return size;
   }
 
@@ -40,43 +47,35 @@ class JsonString {
   /// \param ascii   cleared if a byte is not ASCII.
   /// \returns       the end of what was written.
   static char* escape(char* out, std::string_view text, bool& ascii) noexcept {
+#if defined(__SSE2__)
     const char* in = text.data();
     const char* const end = in + text.size();
-#if defined(__SSE2__)
-    int not_ascii = 0;
-    while (end - in >= 16) {
-      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-      not_ascii |= _mm_movemask_epi8(bytes);
-      const unsigned special = special_mask(bytes);
-      if (special == 0) {
-        in += 16;
-        out += 16;
-        continue;
-      }
-      const int plain = std::countr_zero(special);
-      in += plain;
-      out = escape_one(out + plain, static_cast<unsigned char>(*in++));
+    __m128i seen = _mm_setzero_si128();
+    for (; end - in >= 32; in += 16) out = escape_block(out, load(in), in, seen);
+    while (in != end) {  // nothing behind these bytes may be read
+      const std::size_t rest = std::min<std::size_t>(static_cast<std::size_t>(end - in), 16);
+      const __m128i bytes = rest == 16 ? load(in) : load_below_16(in, rest);
+      seen = _mm_or_si128(seen, bytes);
+      store(out, bytes);
+      out = (any(special(bytes)) ? escape_rest(out, bytes) : out) + rest;
+      in += rest;
     }
-    if (not_ascii != 0) ascii = false;
-#endif
-    for (; in != end; ++in) {
-      const auto character = static_cast<unsigned char>(*in);
-      if (character >= 0x80U) ascii = false;
-      if (is_special(character)) {
-        out = escape_one(out, character);
+    if (mask(seen) != 0) ascii = false;
+#else
+    for (const char character : text) {
+      const auto byte = static_cast<unsigned char>(character);
+      if (byte >= 0x80U) ascii = false;
+      if (growth(byte) == 0) {
+        *out++ = character;
       } else {
-        *out++ = *in;
+        out = escape_one(out, byte);
       }
     }
+#endif
     return out;
   }
 
  private:
-  static constexpr bool is_special(unsigned char character) noexcept {
-    return character < 0x20U || character == '"' || character == '\\';
-  }
-
   static constexpr char short_form(unsigned char character) noexcept {
     switch (character) {
       case '"': return '"';
@@ -103,29 +102,129 @@ class JsonString {
   }
 
 #if defined(__SSE2__)
-  static unsigned special_mask(__m128i bytes) noexcept {
-    const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-    const __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-    const __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-    return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash))));
-  }
-#endif
+  static __m128i load(const char* from) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+  static void store(char* to, __m128i bytes) noexcept { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes); }
 
-  template <class F>
-  static void each_special(std::string_view text, F f) noexcept {
-    std::size_t i = 0;
-#if defined(__SSE2__)
-    for (; i + 16 <= text.size(); i += 16) {
-      unsigned special = special_mask(_mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + i)));
-      for (; special != 0; special &= special - 1) {
-        f(static_cast<unsigned char>(text[i + static_cast<std::size_t>(std::countr_zero(special))]));
-      }
-    }
-#endif
-    for (; i < text.size(); ++i) {
-      if (is_special(static_cast<unsigned char>(text[i]))) f(static_cast<unsigned char>(text[i]));
-    }
+  template <class Word>
+  static std::uint64_t word(const char* from) noexcept {
+    Word word = 0;
+    std::memcpy(&word, from, sizeof word);
+    return word;
   }
+
+  /// 1 to 15 bytes, and spaces behind them. By way of registers: a copy in memory that is written in parts and read as a
+  /// whole stalls the processor.
+  static __m128i load_below_16(const char* from, std::size_t size) noexcept {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    if (size >= 8) {
+      low = word<std::uint64_t>(from);
+      if (size > 8) high = word<std::uint64_t>(from + size - 8) >> (8 * (16 - size));
+    } else if (size >= 4) {
+      low = word<std::uint32_t>(from) | word<std::uint32_t>(from + size - 4) << (8 * (size - 4));
+    } else {
+      low = word<std::uint8_t>(from) | word<std::uint8_t>(from + size / 2) << (8 * (size / 2)) |
+            word<std::uint8_t>(from + size - 1) << (8 * (size - 1));
+    }
+    static constexpr char padding[] = "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0                ";
+    return _mm_or_si128(_mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low)),
+                        load(padding + 16 - size));
+  }
+
+  // Each of these has all bits of a byte set where it applies.
+  static __m128i quotes(__m128i bytes) noexcept {
+    return _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+  }
+  static __m128i at_most(__m128i bytes, char most) noexcept {
+    return _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(most)), bytes);
+  }
+  static __m128i controls(__m128i bytes) noexcept { return at_most(bytes, 0x1f); }
+  static __m128i special(__m128i bytes) noexcept { return _mm_or_si128(quotes(bytes), controls(bytes)); }
+  static __m128i short_controls(__m128i bytes) noexcept {  // 8 to 13 but for 11
+    return _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(11)),
+                            at_most(_mm_sub_epi8(bytes, _mm_set1_epi8(8)), 5));
+  }
+
+  static unsigned mask(__m128i bytes) noexcept { return static_cast<unsigned>(_mm_movemask_epi8(bytes)); }
+  static bool any(__m128i bytes) noexcept { return mask(bytes) != 0; }
+
+  static std::size_t sum(__m128i bytes) noexcept {
+    const __m128i halves = _mm_sad_epu8(bytes, _mm_setzero_si128());
+    return static_cast<std::size_t>(_mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4));
+  }
+
+  static constexpr std::size_t longest_run = 254 * 16;  // a byte can count 255 blocks, and one of them is not whole
+
+  /// By how much a text grows. \pre it is no longer than a run.
+  static std::size_t growth(std::string_view text) noexcept {
+    const std::size_t rest = text.size() % 16;
+    const char* const end = text.data() + text.size() - rest;
+    const __m128i last = rest == 0 ? _mm_set1_epi8(' ') : load_below_16(end, rest);
+    __m128i counts = _mm_sub_epi8(_mm_setzero_si128(), quotes(last));
+    __m128i smallest = last;
+    for (const char* at = text.data(); at != end; at += 16) {
+      const __m128i bytes = load(at);
+      counts = _mm_sub_epi8(counts, quotes(bytes));
+      smallest = _mm_min_epu8(smallest, bytes);
+    }
+    std::size_t size = sum(counts);
+    if (any(controls(smallest))) [[unlikely]] {
+      size += growth_of_controls(last);
+      for (const char* at = text.data(); at != end; at += 16) size += growth_of_controls(load(at));
+    }
+    return size;
+  }
+
+  static std::size_t growth_of_controls(__m128i bytes) noexcept {
+    const __m128i as_code = _mm_and_si128(controls(bytes), _mm_set1_epi8(5));
+    const __m128i less = _mm_and_si128(short_controls(bytes), _mm_set1_epi8(4));
+    return sum(_mm_sub_epi8(as_code, less));
+  }
+
+  /// Escapes 16 bytes.
+  /// \param in     where the bytes are, and 16 more that may be read.
+  /// \param seen   receives the bytes, one upon the other.
+  FANFARE_ALWAYS_INLINE static char* escape_block(char* out, __m128i bytes, const char* in, __m128i& seen) noexcept {
+    seen = _mm_or_si128(seen, bytes);
+    store(out, bytes);
+    if (any(controls(bytes))) [[unlikely]]
+      return escape_stored(out, bytes, in) + 16;
+    for (unsigned left = mask(quotes(bytes)); left != 0; left &= left - 1) {
+      // What is behind an escape is copied once more, from there on: cheaper than to find out how far.
+      const auto at = static_cast<unsigned>(std::countr_zero(left));
+      out[at] = '\\';
+      store(out + at + 1, load(in + at));
+      ++out;
+    }
+    return out + 16;
+  }
+
+  /// The same for bytes of any kind that have been stored as they are.
+  /// \returns   where they would have begun, had nothing been escaped.
+  FANFARE_NOINLINE static char* escape_stored(char* out, __m128i bytes, const char* in) noexcept {
+    for (unsigned left = mask(special(bytes)); left != 0; left &= left - 1) {
+      const auto at = static_cast<unsigned>(std::countr_zero(left));
+      char* const behind = escape_one(out + at, static_cast<unsigned char>(in[at]));
+      store(behind, load(in + at + 1));
+      out = behind - (at + 1);
+    }
+    return out;
+  }
+
+  /// The same for bytes that have nothing behind them that may be read.
+  /// \returns   as `escape_stored`.
+  FANFARE_NOINLINE static char* escape_rest(char* out, __m128i bytes) noexcept {
+    alignas(16) std::array<char, 32> copy;
+    store(copy.data(), bytes);
+    store(copy.data() + 16, _mm_setzero_si128());
+    return escape_stored(out, bytes, copy.data());
+  }
+#else
+  static constexpr std::size_t growth(unsigned char character) noexcept {
+    if (character >= 0x20U && character != '"' && character != '\\') return 0;
+    return short_form(character) != 0 ? 1 : 5;
+  }
+#endif
 };
 
 /// Whether a text is well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF).
@@ -210,7 +309,8 @@ class FrameEncoder final : public Encoder {
   }
 
   static std::string_view sender(const MessageParts& event) noexcept {
-    return event.channel.starts_with("presence-") ? event.user_id() : std::string_view{};
+    const std::string_view user = event.user_id();
+    return !user.empty() && event.channel.starts_with("presence-") ? user : std::string_view{};
   }
 
   static std::size_t payload_size(const MessageParts& event) noexcept {

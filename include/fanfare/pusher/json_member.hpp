@@ -8,6 +8,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string_view>
@@ -21,10 +22,18 @@ inline constexpr std::string_view json_space = " \t\r\n";
 
 /// Behind the string that begins at `at`, with its quote; or the end of the text.
 [[nodiscard]] inline std::size_t behind_string(std::string_view text, std::size_t at) noexcept {
-  for (++at; (at = text.find_first_of("\"\\", at)) < text.size(); at += 2) {
+  for (++at; at < text.size(); ++at) {
     if (text[at] == '"') return at + 1;
+    if (text[at] == '\\') ++at;
   }
   return text.size();
+}
+
+/// Where the value begins whose name ends before `behind_name`; or the end of the text.
+[[nodiscard]] inline std::size_t value_begin(std::string_view text, std::size_t behind_name) noexcept {
+  const std::size_t colon = text.find(':', behind_name);
+  if (colon == std::string_view::npos) return text.size();
+  return std::min(text.find_first_not_of(json_space, colon + 1), text.size());
 }
 
 /// Behind the value that begins at `at` inside an object, and behind the space that follows it.
@@ -47,6 +56,10 @@ inline constexpr std::string_view json_space = " \t\r\n";
     ++at;
   }
   return at;
+}
+
+[[nodiscard]] inline std::string_view without_space_behind(std::string_view text) noexcept {
+  return text.substr(0, text.find_last_not_of(json_space) + 1);
 }
 
 /// \param quoted  a JSON string in its quotes.
@@ -76,14 +89,10 @@ inline constexpr std::string_view json_space = " \t\r\n";
     if (at >= object.size() || object[at] != '"') break;
     const std::size_t behind_name = detail::behind_string(object, at);
     const std::string_view quoted = object.substr(at, behind_name - at);
-    const std::size_t colon = object.find(':', behind_name);
-    if (colon == std::string_view::npos) break;
-    const std::size_t begin = object.find_first_not_of(detail::json_space, colon + 1);
-    if (begin == std::string_view::npos) break;
+    const std::size_t begin = detail::value_begin(object, behind_name);
+    if (begin == object.size()) break;
     at = detail::behind_value(object, begin);
-    if (!detail::is_name(quoted, name)) continue;
-    const std::string_view value = object.substr(begin, at - begin);
-    found = value.substr(0, value.find_last_not_of(detail::json_space) + 1);
+    if (detail::is_name(quoted, name)) found = detail::without_space_behind(object.substr(begin, at - begin));
   }
   return found;
 }
