@@ -314,19 +314,18 @@ class App {
   [[nodiscard]] Admission admit_from(std::uint64_t address) {
     if (!admit()) return Admission::app_full;
     if (!counts_addresses() || address == 0) return Admission::admitted;
-    try {
-      const std::lock_guard lock(addresses_mutex_);
-      std::size_t& of_address = addresses_[address];
-      if (of_address < options_.max_connections_per_address) {
-        ++of_address;
-        return Admission::admitted;
+    struct Undo {
+      App* app;
+      ~Undo() {
+        if (app != nullptr) app->dismiss();
       }
-    } catch (...) {
-      dismiss();
-      throw;
-    }
-    dismiss();
-    return Admission::address_full;
+    } undo{this};
+    const std::lock_guard lock(addresses_mutex_);
+    std::size_t& of_address = addresses_[address];
+    if (of_address >= options_.max_connections_per_address) return Admission::address_full;
+    ++of_address;
+    undo.app = nullptr;
+    return Admission::admitted;
   }
   /// Counts a client out that `admit_from` has let in, with the same address.
   void dismiss_from(std::uint64_t address) noexcept {
