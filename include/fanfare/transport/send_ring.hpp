@@ -37,6 +37,7 @@ namespace transport {
 enum class SocketIo : std::uint8_t {
   automatic,  ///< With io_uring where it is there and the loop's thread is always the same, with `send` elsewhere.
   uring,      ///< With io_uring, or the server does not start. Whoever runs the loop must always be the same thread.
+              ///< (A loop that then gets no ring of its own, or loses it, goes on with `send`.)
   send,       ///< With `send`.
 };
 
