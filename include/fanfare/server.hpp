@@ -70,7 +70,7 @@ enum class ServerErrc : std::uint8_t {
   already_started,  ///< It runs, or has run.
   bad_option,       ///< An option is out of its range.
   bad_app,          ///< An application has no valid id, key or secret, or a limit that the server's bounds cannot hold.
-  duplicate_app,    ///< Two applications have the same id or key.
+  duplicate_app,    ///< Two applications have the same id or key, or one has a key twice.
   bad_certificate,  ///< The certificate or the key cannot be used, or there is none for `listen_tls`.
   bad_address,      ///< `listen` holds something that is not an address.
   no_io_uring,      ///< `ServerOptions::io` asks for it, and the kernel or the build does not have it.
@@ -143,14 +143,14 @@ class Server {
   /// \returns the application, which lives as long as the server.
   App& add_app(AppOptions options) {
     FANFARE_ASSERT(group_ == nullptr, "applications are added before the server starts");
-    ServerResult checked = check(options);
-    if (checked && is_taken(options)) {
-      checked = {ServerErrc::duplicate_app,
-                 "there are two applications with the id " + options.id + ", or with one of its keys"};
-    }
-    if (!checked && bad_app_) bad_app_ = checked;
     if (options.seed == 0) transport::LoopGroup::fill_random(&options.seed, sizeof options.seed);
-    if (checked) return *apps_.add(std::move(options));
+    ServerResult checked = check(options);
+    if (checked) {
+      if (App* const added = apps_.add(options)) return *added;
+      checked = {ServerErrc::duplicate_app,
+                 "the id " + options.id + ", or one of the application's keys, is there twice"};
+    }
+    if (bad_app_) bad_app_ = checked;
     return *unserved_.emplace_back(std::make_unique<App>(std::move(options)));
   }
 
@@ -281,12 +281,6 @@ class Server {
 
   [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const {
     return group_ == nullptr ? std::vector<std::shared_ptr<transport::Loop>>{} : group_->loops;
-  }
-
-  [[nodiscard]] bool is_taken(const AppOptions& app) const noexcept {
-    if (apps_.find_by_id(app.id) != nullptr || apps_.find_by_key(app.key) != nullptr) return true;
-    return std::any_of(app.more_keys.begin(), app.more_keys.end(),
-                       [&](const AppKey& more) { return apps_.find_by_key(more.key) != nullptr; });
   }
 
   void start_webhooks() {

@@ -907,6 +907,10 @@ INSTANTIATE_TEST_SUITE_P(
                  with([](auto&) {}),
                  {test_app(), app_with([](auto& a) { a.id = "2"; })},
                  ServerErrc::duplicate_app},
+        BadStart{"own_key_twice",
+                 with([](auto&) {}),
+                 {{.id = "1", .key = "a", .secret = "s", .more_keys = {{"b", "t"}, {"b", "u"}}}},
+                 ServerErrc::duplicate_app},
         BadStart{"address",
                  with(
                      [](auto& o) {
