@@ -1,0 +1,103 @@
+/// \file
+/// Ids of events as text that clients see and send back, and what can be told to whom who names one.
+#pragma once
+
+#include <fanfare/core/message.hpp>
+#include <fanfare/detail/config.hpp>
+
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+FANFARE_NAMESPACE_BEGIN
+
+/// An id as text: the epoch and the number in base 36, lower case, with a `-` between them, such as `2n9c8kq4m1x0-1a`.
+/// Nothing of it needs an escape in a URL or in JSON. To clients it is opaque: it compares for being the same, not for
+/// order.
+class EventIdText {
+ public:
+  /// No text is longer, whatever the id.
+  static constexpr std::size_t max_size = 27;
+
+  /// Ends with this object.
+  [[nodiscard]] std::string_view view() const noexcept { return {characters_.data(), size_}; }
+
+ private:
+  friend EventIdText to_text(EventId id) noexcept;
+
+  std::array<char, max_size> characters_{};
+  std::uint8_t size_ = 0;
+};
+
+/// \complexity O(1). No allocation.
+[[nodiscard]] inline EventIdText to_text(EventId id) noexcept {
+  EventIdText text;
+  char* const begin = text.characters_.data();
+  char* const end = begin + EventIdText::max_size;
+  char* at = std::to_chars(begin, end, id.epoch, 36).ptr;
+  *at++ = '-';
+  at = std::to_chars(at, end, id.number, 36).ptr;
+  text.size_ = static_cast<std::uint8_t>(at - begin);
+  return text;
+}
+
+/// The id that `to_text` makes this text of; nothing if it makes it of none, or of one with epoch 0, which no channel
+/// has. The number may be 0: that is the place before a channel's first event.
+/// \complexity O(1), however long the text.
+[[nodiscard]] inline std::optional<EventId> event_id_from(std::string_view text) noexcept {
+  if (text.size() > EventIdText::max_size) return std::nullopt;
+  EventId id;
+  const char* const end = text.data() + text.size();
+  const auto [dash, epoch_error] = std::from_chars(text.data(), end, id.epoch, 36);
+  if (epoch_error != std::errc{} || dash == end || *dash != '-' || id.epoch == 0) return std::nullopt;
+  const auto [last, number_error] = std::from_chars(dash + 1, end, id.number, 36);
+  if (number_error != std::errc{} || last != end) return std::nullopt;
+  // Zeros in front and upper case are the same number, but not the same text.
+  if (to_text(id).view() != text) return std::nullopt;
+  return id;
+}
+
+/// From where on a subscriber wants a channel's events: behind the last one that it has seen. By default from now on.
+struct Since {
+  /// What it has seen last. Number 0 with the channel's epoch: nothing yet.
+  EventId id{};
+
+  /// Whether it names a place at all.
+  [[nodiscard]] explicit operator bool() const noexcept { return id.epoch != 0; }
+  friend bool operator==(const Since&, const Since&) = default;
+};
+
+/// What a reader can be given who has seen a channel's events up to an id.
+enum class Reach : std::uint8_t {
+  whole,          ///< All that it has not seen.
+  gap,            ///< The events behind a gap: some that it has not seen are gone.
+  another_epoch,  ///< Cannot be answered: the id is of another life of the channel.
+  ahead,          ///< Cannot be answered: no event has had that id yet.
+};
+
+/// The enumerator's own name.
+[[nodiscard]] constexpr std::string_view to_string(Reach reach) noexcept {
+  switch (reach) {
+    case Reach::whole: return "whole";
+    case Reach::gap: return "gap";
+    case Reach::another_epoch: return "another_epoch";
+    case Reach::ahead: return "ahead";
+  }
+  return "unknown";
+}
+
+/// Judges where a reader stands towards who keeps the events behind `floor` up to `last`.
+/// \param seen    the last id that the reader knows; may be anything a client sent.
+/// \param floor   the highest id that is known to be gone, or from before the first.
+/// \param last    the newest id. \pre of the same epoch as `floor`, and not below it.
+[[nodiscard]] constexpr Reach reach_of(const EventId& seen, const EventId& floor, const EventId& last) noexcept {
+  if (seen.epoch != last.epoch) return Reach::another_epoch;
+  if (seen.number > last.number) return Reach::ahead;
+  return seen.number < floor.number ? Reach::gap : Reach::whole;
+}
+
+FANFARE_NAMESPACE_END
