@@ -15,6 +15,7 @@ import tempfile
 ROOMS = {
     "detail": [],
     "core": ["detail"],
+    "store": ["detail", "core"],
     "websocket": ["detail", "core"],
     "http": ["detail", "core"],
     "pusher": ["detail", "core", "http"],
@@ -31,7 +32,7 @@ HTTP_VALUES = ["http/request.hpp", "http/response.hpp"]
 STD_ONLY = ["detail", "core"]
 STD_ONLY_HEADERS = [*HTTP_VALUES, "websocket/frame.hpp"]
 # Third parties that belong to one room each.
-ONLY_IN = {"websocketpp": "websocket"}
+ONLY_IN = {"websocketpp": "websocket", "sqlite3.h": "store"}
 # The exceptions, each for one header: the identity of a thread where the standard has none as a number.
 ALLOWED = {("core/atomics.hpp", "pthread.h"), ("core/wire.hpp", "emmintrin.h")}
 

@@ -1,0 +1,271 @@
+#include <fanfare/store/journal.hpp>
+
+#include "support/store.hpp"
+#include <fanfare/store/sqlite.hpp>
+
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fanfare::test {
+namespace {
+
+using store::Journal;
+using store::JournalOptions;
+using store::KeptChange;
+using store::KeptNumbers;
+using store::KeptVisitor;
+using store::SqliteStore;
+using store::StoreError;
+
+/// A store that fails, or stops for a while, when it is told to.
+class FaultyStore {
+ public:
+  [[nodiscard]] KeptNumbers numbers() const noexcept { return {5, 100}; }
+  [[nodiscard]] StoreError reserve(std::uint64_t last) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (reserve_error != StoreError::ok) return reserve_error;
+    reserved = last;
+    return StoreError::ok;
+  }
+  [[nodiscard]] StoreError load(KeptVisitor& /*visitor*/) { return StoreError::ok; }
+  [[nodiscard]] StoreError commit(std::span<const KeptChange> changes) noexcept {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !held_; });
+    const StoreError error = std::exchange(commit_error, StoreError::ok);
+    if (error != StoreError::ok) return error;
+    groups.push_back(changes.size());
+    for (const KeptChange& change : changes) numbers_written.push_back(change.message->id().number);
+    return StoreError::ok;
+  }
+
+  void hold(bool held) {
+    const std::lock_guard lock(mutex_);
+    held_ = held;
+    changed_.notify_all();
+  }
+  void fail_next(StoreError error) {
+    const std::lock_guard lock(mutex_);
+    commit_error = error;
+  }
+
+  StoreError reserve_error = StoreError::ok;
+  StoreError commit_error = StoreError::ok;
+  std::uint64_t reserved = 100;
+  std::vector<std::size_t> groups;
+  std::vector<std::uint64_t> numbers_written;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool held_ = false;
+};
+
+/// Waits until a number is reserved.
+template <class S>
+[[nodiscard]] typename Journal<S>::Place admit(Journal<S>& journal, std::size_t bytes = 10) {
+  for (;;) {
+    auto place = journal.admit(bytes);
+    if (place) return place;
+    std::this_thread::yield();
+  }
+}
+
+template <class S>
+std::uint64_t put(Journal<S>& journal, typename Journal<S>::Place place, std::string_view data = "d") {
+  place.change() = keep(kept_message({journal.epoch(), place.number()}, "c", "e", data), true, false);
+  return journal.put(std::move(place));
+}
+
+TEST(JournalTest, WritesInOrderWithNumbersThatWereReserved) {
+  FaultyStore store;
+  std::uint64_t ticket = 0;
+  {
+    Journal journal(store, {.reservation = 4});
+    EXPECT_EQ(journal.epoch(), 5U);
+    for (int i = 0; i < 20; ++i) {
+      auto place = admit(journal);
+      EXPECT_EQ(place.number(), 101U + static_cast<unsigned>(i));
+      ticket = put(journal, std::move(place));
+    }
+    EXPECT_EQ(journal.wait(ticket), StoreError::ok);
+    EXPECT_EQ(journal.settled(), ticket);
+  }
+  EXPECT_EQ(ticket, 20U);
+  ASSERT_EQ(store.numbers_written.size(), 20U);
+  EXPECT_TRUE(std::is_sorted(store.numbers_written.begin(), store.numbers_written.end()));
+  EXPECT_GE(store.reserved, 120U);
+}
+
+TEST(JournalTest, GivesOutNoNumberThatIsNotReserved) {
+  FaultyStore store;
+  store.reserve_error = StoreError::full;
+  Journal journal(store, {.reservation = 4});
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_FALSE(journal.admit(1));
+    std::this_thread::yield();
+  }
+}
+
+TEST(JournalTest, WritesTogetherWhatCameMeanwhile) {
+  FaultyStore store;
+  Journal journal(store);
+  store.hold(true);
+  put(journal, admit(journal));
+  while (store.groups.empty() && journal.settled() == 0 && journal.error() == StoreError::ok) {
+    std::uint64_t last = 0;
+    for (int i = 0; i < 50; ++i) last = put(journal, admit(journal));
+    store.hold(false);
+    EXPECT_EQ(journal.wait(last), StoreError::ok);
+  }
+  EXPECT_EQ(store.numbers_written.size(), 51U);
+  EXPECT_LE(store.groups.size(), 3U);
+}
+
+TEST(JournalTest, IsBoundedInChangesAndBytes) {
+  FaultyStore store;
+  store.hold(true);
+  {
+    Journal journal(store, {.changes = 3, .bytes = 100});
+    auto first = admit(journal, 1000);  // larger than the bound, and alone
+    EXPECT_FALSE(journal.admit(1));
+    put(journal, std::move(first));
+    EXPECT_FALSE(journal.admit(1));
+    store.hold(false);
+    EXPECT_EQ(journal.wait(1), StoreError::ok);
+    store.hold(true);
+    auto second = admit(journal, 50);
+    auto third = admit(journal, 50);
+    EXPECT_FALSE(journal.admit(1));
+    { const auto given_back = std::move(third); }
+    auto fourth = admit(journal, 1);
+    EXPECT_GT(fourth.number(), second.number() + 1) << "a number that was withdrawn is not used again";
+    auto fifth = admit(journal, 1);
+    EXPECT_FALSE(journal.admit(1)) << "three changes";
+    store.hold(false);
+  }
+  EXPECT_EQ(store.numbers_written.size(), 1U);
+}
+
+TEST(JournalTest, TellsThoseWhoWaitWhatBecameOfIt) {
+  FaultyStore store;
+  Journal journal(store);
+  store.fail_next(StoreError::full);
+  const std::uint64_t lost = put(journal, admit(journal));
+  EXPECT_EQ(journal.wait(lost), StoreError::full);
+  EXPECT_EQ(journal.refused(), 1U);
+  const std::uint64_t kept = put(journal, admit(journal));
+  EXPECT_EQ(journal.wait(kept), StoreError::ok) << "later changes are tried anew";
+  EXPECT_EQ(journal.wait(lost), StoreError::full);
+  EXPECT_EQ(journal.error(), StoreError::ok);
+
+  std::optional<StoreError> told;
+  journal.when_settled(lost, [&](StoreError error) { told = error; });
+  EXPECT_EQ(told, StoreError::full);
+
+  store.hold(true);
+  const std::uint64_t later = put(journal, admit(journal));
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<StoreError> answer;
+  journal.when_settled(later, [&](StoreError error) {
+    const std::lock_guard lock(mutex);
+    answer = error;
+    changed.notify_all();
+  });
+  store.hold(false);
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return answer.has_value(); });
+  EXPECT_EQ(answer, StoreError::ok);
+}
+
+TEST(JournalTest, StopsWhenAllIsWritten) {
+  FaultyStore store;
+  store.hold(true);
+  Journal journal(store);
+  std::uint64_t told = 0;
+  for (int i = 0; i < 10; ++i) {
+    journal.when_settled(put(journal, admit(journal)), [&](StoreError error) { told += error == StoreError::ok; });
+  }
+  store.hold(false);
+  journal.stop();
+  journal.stop();
+  EXPECT_EQ(told, 10U);
+  EXPECT_EQ(store.numbers_written.size(), 10U);
+  EXPECT_FALSE(journal.admit(1));
+}
+
+/// A life of a program: it writes until it is killed, and says what it was told to be durable.
+[[noreturn]] void live(const std::string& path, int pipe) {
+  auto [error, opened] = SqliteStore::open(path);
+  if (error != StoreError::ok) _exit(1);
+  Journal journal(*opened, {.reservation = 64});
+  for (std::uint64_t i = 0;; ++i) {
+    const std::uint64_t ticket = put(journal, admit(journal), std::to_string(i));
+    if (i % 3 != 0) continue;
+    if (journal.wait(ticket) != StoreError::ok) _exit(2);
+    const std::uint64_t settled = journal.settled();
+    if (write(pipe, &settled, sizeof settled) != sizeof settled) _exit(3);
+  }
+}
+
+TEST(JournalTest, LosesNothingThatWasAcknowledgedWhenTheProgramIsKilled) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("kept.db");
+  std::minstd_rand random(7);
+  std::uint64_t highest = 0;
+  std::size_t known = 0;
+  for (int round = 0; round < 12; ++round) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(pipe(ends.data()), 0);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      close(ends[0]);
+      live(path, ends[1]);
+    }
+    close(ends[1]);
+    std::uint64_t acknowledged = 0;
+    const unsigned messages = 20 + random() % 200;
+    for (unsigned i = 0; i < messages; ++i) {
+      std::uint64_t settled = 0;
+      ASSERT_EQ(read(ends[0], &settled, sizeof settled), static_cast<ssize_t>(sizeof settled));
+      acknowledged = settled;
+    }
+    kill(child, SIGKILL);
+    for (std::uint64_t settled = 0; read(ends[0], &settled, sizeof settled) == sizeof settled;) acknowledged = settled;
+    close(ends[0]);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it ended by itself with " << WEXITSTATUS(status);
+
+    auto [error, opened] = SqliteStore::open(path);
+    ASSERT_EQ(error, StoreError::ok);
+    Collect collect;
+    ASSERT_EQ(opened->load(collect), StoreError::ok);
+    ASSERT_GE(collect.all.size(), known + acknowledged) << "something acknowledged is lost";
+    // This life's events are numbered above all that an earlier one can have given out, and each is there in its order.
+    ASSERT_GT(collect.all[known].number, highest);
+    for (std::size_t i = known; i < collect.all.size(); ++i) ASSERT_EQ(collect.all[i].data, std::to_string(i - known));
+    known = collect.all.size();
+    highest = opened->numbers().last;
+    ASSERT_GE(highest, collect.all.back().number);
+  }
+}
+
+}  // namespace
+}  // namespace fanfare::test
