@@ -60,12 +60,13 @@ class EventNode final : public Garbage {
   [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(EventNode) + size_; }
 
   // Under the channel's lock:
-  std::size_t bindings = 0;
-  EventNode* unbound = nullptr;  ///< the next of those that have just been taken out of the index
+  EventNode* unbound = nullptr;  ///< the next of those that have just been let go
+  std::uint32_t bindings = 0;
+  bool indexed = false;  ///< it can be found in the channel's table
 
  private:
   EventNode(std::string_view name, std::uint64_t hash, MemoryType& memory) noexcept
-      : memory_(&memory), hash_(hash), size_(name.size()) {
+      : memory_(&memory), hash_(hash), size_(static_cast<std::uint32_t>(name.size())) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
   }
   ~EventNode() = default;
@@ -77,7 +78,7 @@ class EventNode final : public Garbage {
   List list;  ///< here, as a trigger reads it together with the name
 
  private:
-  std::size_t size_;
+  const std::uint32_t size_;
 };
 
 /// Calls what is in views, and keeps what they throw until all were called.
@@ -89,11 +90,25 @@ class CallbackWalk {
   template <class View>
   void run(const View& view, std::uint64_t excluded) {
     if (excluded == 0) {
-      walk(view, [](const auto& /*slot*/) { return false; });
+      run(view.begin(), view.end());
     } else {
-      walk(view, [&](const auto& slot) { return view.owner(slot) == excluded; });
+      walk(view.begin(), view.end(), [&](const auto& slot) { return view.owner(slot) == excluded; });
     }
   }
+  template <class Slot>
+  void run(const Slot* slot, const Slot* end) {
+    walk(slot, end, [](const Slot& /*slot*/) { return false; });
+  }
+#if FANFARE_EXCEPTIONS
+  /// Keeps the exception that is being handled.
+  FANFARE_NOINLINE void caught() noexcept {
+    if (first_ == nullptr) {
+      first_ = std::current_exception();
+    } else {
+      ++suppressed_;
+    }
+  }
+#endif
 
   [[nodiscard]] std::size_t called() const noexcept { return called_; }
   [[nodiscard]] bool threw() const noexcept {
@@ -112,11 +127,8 @@ class CallbackWalk {
   }
 
  private:
-  /// The hot loop.
-  template <class View, class Skip>
-  void walk(const View& view, Skip skip) {
-    const auto* slot = view.begin();
-    const auto* const end = view.end();
+  template <class Slot, class Skip>
+  void walk(const Slot* slot, const Slot* end, Skip skip) {
     std::size_t called = 0;
     const auto rest = [&] {
       for (; slot != end; ++slot) {
@@ -142,13 +154,6 @@ class CallbackWalk {
   }
 
 #if FANFARE_EXCEPTIONS
-  FANFARE_NOINLINE void caught() noexcept {
-    if (first_ == nullptr) {
-      first_ = std::current_exception();
-    } else {
-      ++suppressed_;
-    }
-  }
   std::exception_ptr first_;
 #endif
   const Event& event_;
@@ -162,7 +167,7 @@ class CallbackWalk {
 /// nodes, the subscriptions' states, the garbage, the count, and on ordered channels the order. `references_` is guarded
 /// by the stripe that the channel is in.
 template <class Traits>
-class Channel final : public ChannelFace, public Garbage {
+class Channel final : public ChannelFace {
   using A = typename Traits::atomics;
   using Core = RegistryCore<Traits>;
   using Domain = typename Traits::domain;
@@ -173,6 +178,7 @@ class Channel final : public ChannelFace, public Garbage {
   using CallbackList = SubscriberList<A, CallbackFunction>;
   using QueueList = SubscriberList<A, const SinkOperations*>;
   using CallbackView = typename CallbackList::View;
+  using Slot = typename CallbackList::Slot;
   using QueueView = typename QueueList::View;
   using Lock = std::unique_lock<typename A::mutex>;
 
@@ -199,7 +205,7 @@ class Channel final : public ChannelFace, public Garbage {
   [[nodiscard]] std::size_t subscribers() const noexcept override {
     return subscribers_.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] bool ordered() const noexcept override { return ordered_; }
+  [[nodiscard]] bool ordered() const noexcept override { return order_ != nullptr; }
 
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
     return core_.memory.allocate(bytes, alignment);
@@ -219,7 +225,7 @@ class Channel final : public ChannelFace, public Garbage {
     }
     GarbageQueue ready;
     {
-      const Lock lock(mutex_);
+      const Lock lock(mutex());
       error = bind_locked(state, event, all, binding);
       id = binding.id;
       collect_if_due(ready);
@@ -235,50 +241,65 @@ class Channel final : public ChannelFace, public Garbage {
 
   std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept override {
     return remove_bindings(state, [&](const Binding& binding) {
-      return binding.node != nullptr && static_cast<const Node*>(binding.node)->name() == event;
+      return binding.node != all_.load(std::memory_order_relaxed) &&
+             static_cast<const Node*>(binding.node)->name() == event;
     });
   }
 
   void add_members(SubscriptionState& state, std::ptrdiff_t by) noexcept override {
     {
-      const Lock lock(mutex_);
+      const Lock lock(mutex());
       FANFARE_ASSERT(by >= 0 || state.members >= static_cast<std::size_t>(-by), "fewer than no members");
-      state.members += static_cast<std::size_t>(by);
+      state.members = static_cast<std::uint32_t>(state.members + by) & max_members;
       if (state.entered) change_count(by);
     }
     report_transitions();
   }
 
   void leave(SubscriptionState& state, Leave how) noexcept override {
-    if (state.ended_early != nullptr) *state.ended_early = true;
+    if (state.setup != nullptr) state.setup->ended = true;
     bool wait = how == Leave::waiting && !core_.domain.inside();
-    std::uint64_t stamp = 0;
+    Leaving leaving;
     GarbageQueue ready;
     {
-      const Lock lock(mutex_);
+      const Lock lock(mutex());
       wait = wait || core_.drained();
-      stamp = unlink_locked(state);
-      if (!wait) retire_state(state, stamp);
+      leaving = unlink_locked(state);
+      if (wait) {
+        leaving.state = &state;
+        // Nothing of theirs can be in the queue if nothing is: they go with the bindings, without another lock.
+        leaving.collects = !core_.domain.empty(garbage_);
+        if (leaving.collects) retire_unbound_nodes(std::exchange(leaving.unbound, nullptr), leaving.stamp);
+      } else {
+        retire_unbound_nodes(std::exchange(leaving.unbound, nullptr), leaving.stamp);
+        retire_state(state, leaving.stamp);
+      }
       collect_if_due(ready);
     }
-    finish_leaving(ready, wait ? &state : nullptr, stamp);
+    finish_leaving(ready, leaving);
   }
 
   void leave_queue(PolledState& state) noexcept override {
-    const Lock lock(mutex_);
-    static_cast<void>(unlink_locked(state));
+    const Lock lock(mutex());
+    const Leaving leaving = unlink_locked(state);
+    retire_unbound_nodes(leaving.unbound, leaving.stamp);
   }
 
   void free_left(PolledState& state) noexcept override {
     const bool wait = !core_.domain.inside();
     GarbageQueue ready;
-    std::uint64_t stamp = 0;
+    Leaving leaving;
     {
-      const Lock lock(mutex_);  // stamps of one queue grow
-      stamp = core_.domain.advance();
-      if (!wait) retire_state(state, stamp);
+      const Lock lock(mutex());  // stamps of one queue grow
+      leaving.stamp = core_.domain.advance();
+      leaving.collects = true;
+      if (wait) {
+        leaving.state = &state;
+      } else {
+        retire_state(state, leaving.stamp);
+      }
     }
-    finish_leaving(ready, wait ? &state : nullptr, stamp);
+    finish_leaving(ready, leaving);
   }
 
   TriggerResult trigger(std::string_view event, Data data, const TriggerOptions* options) override {
@@ -290,7 +311,7 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   TriggerResult step(std::string_view event, Data data, const TriggerOptions& options, OrderedStep& step) override {
-    FANFARE_ASSERT(ordered_, "a step in a channel that has no order");
+    FANFARE_ASSERT(ordered(), "a step in a channel that has no order");
     Guard guard = core_.domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
     guard.enter(this);
@@ -309,13 +330,13 @@ class Channel final : public ChannelFace, public Garbage {
 
   Block destroy() noexcept override {
     core_.domain.destroy_all(garbage_, core_.memory);
-    events_.for_each([&](Node& node) {
-      const Block block = node.destroy();
-      core_.memory.deallocate(block.address, block.bytes, block.alignment);
-    });
+    each_node([&](Node& node) { deallocate(node.destroy()); });
     events_.destroy(core_.memory);
     queues_.destroy(core_.memory);
-    all_.destroy(core_.memory);
+    if (order_ != nullptr) {
+      order_->~Order();
+      core_.memory.deallocate(order_, sizeof(Order), alignof(Order));
+    }
     const Block block{this, bytes(), alignof(Channel)};
     this->~Channel();
     return block;
@@ -325,12 +346,12 @@ class Channel final : public ChannelFace, public Garbage {
   // ---- for the registry
 
   /// Puts a subscription with what it has bound so far, and its queue if it has one, into the channel.
-  [[nodiscard]] errc enter(SubscriptionState& state, const SinkOperations* operations, void* sink) noexcept {
-    errc error = errc::ok;
+  [[nodiscard]] errc enter(SubscriptionState& state, const SinkOperations* operations, void* sink,
+                           errc error = errc::ok) noexcept {
     GarbageQueue ready;
     {
-      const Lock lock(mutex_);
-      error = enter_locked(state, operations, sink);
+      const Lock lock(mutex());
+      error = enter_locked(state, operations, sink, error);
       collect_if_due(ready);
     }
     ready.destroy_all(core_.memory);
@@ -343,7 +364,21 @@ class Channel final : public ChannelFace, public Garbage {
   FANFARE_ALWAYS_INLINE TriggerResult deliver(Guard& guard, std::string_view event, std::string_view data,
                                               const TriggerOptions* options) {
     guard.enter_callbacks();  // nobody else gets the guard, so it can stay in registers
-    return options == nullptr ? deliver_from(event, data, nullptr, 0) : deliver_with_options(event, data, *options);
+    if (options != nullptr) [[unlikely]] {
+      return deliver_with_options(event, data, *options);
+    }
+    if (core_.closed()) [[unlikely]] {
+      return {.error = errc::closed};
+    }
+    if (order_ != nullptr || !queues_.view().empty()) return deliver_to_all(event, data);
+    const CallbackView named = view_of(find_event(event));
+    if (bound_to_all() != nullptr) [[unlikely]] {
+      return deliver_from(event, data, nullptr, 0);
+    }
+    if (named.empty()) return {};
+    // Built once, where callbacks will read it: copying views around costs more than all else here.
+    const Event seen{name(), event, data, nullptr, core_};
+    return {errc::ok, call_named(seen, named), {}};
   }
 
   /// The first half of a delivery to several channels: finds out whether it can be done.
@@ -369,53 +404,52 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   /// Whether events may have to outlive the last subscriber.
-  [[nodiscard]] bool has_state() const noexcept { return state_ != nullptr && state_->can_keep(); }
+  [[nodiscard]] bool has_state() const noexcept { return state() != nullptr && state()->can_keep(); }
 
   /// Lets the state hold a reference to the channel, or drops that, as it keeps something or not. Without the lock, by
   /// somebody who holds a reference.
   void settle_state() noexcept {
-    if (state_ == nullptr) return;
+    if (state() == nullptr) return;
     core_.add_reference(*this);  // first, as a stripe is never locked inside of a channel's lock
     int surplus = 1;
     {
-      const Lock lock(mutex_);
-      const bool wanted = state_->keeps() && !cleared_;
+      const Lock lock(mutex());
+      const bool wanted = state()->keeps() && !cleared_;
       if (wanted != kept_) surplus = wanted ? 0 : 2;
       kept_ = wanted;
     }
     for (; surplus != 0; --surplus) core_.drop_reference(*this);
   }
   void expire_state(std::chrono::steady_clock::time_point now) noexcept {
-    if (state_ == nullptr) return;
-    const Lock lock(mutex_);
-    state_->expire(now);
+    if (state() == nullptr) return;
+    const Lock lock(mutex());
+    state()->expire(now);
   }
 
   /// Calls `f(ChannelState*)` under the lock.
   template <class F>
   void look_at_state(F f) {
-    const Lock lock(mutex_);
-    f(state_.get());
+    const Lock lock(mutex());
+    f(state());
   }
 
   /// Empties all lists: the registry ends.
   void clear() noexcept {
-    const Lock lock(mutex_);
+    const Lock lock(mutex());
     cleared_ = true;  // what the state keeps is dropped with its reference, later
     queues_.clear();
-    all_.clear();
-    events_.for_each([](Node& node) { node.list.clear(); });
+    each_node([](Node& node) { node.list.clear(); });
   }
 
   /// Frees what nobody can see any more.
   void collect(GarbageQueue& ready) noexcept {
-    const Lock lock(mutex_);
+    const Lock lock(mutex());
     if (core_.drained()) return core_.domain.collect_awaited(garbage_, ~std::uint64_t{0}, ready);
     core_.domain.collect(garbage_, this, ready);
   }
 
   [[nodiscard]] std::size_t retired_bytes() noexcept {
-    const Lock lock(mutex_);
+    const Lock lock(mutex());
     return core_.domain.bytes(garbage_);
   }
 
@@ -423,16 +457,15 @@ class Channel final : public ChannelFace, public Garbage {
 
  private:
   Channel(Core& core, std::string_view name, std::uint64_t hash, bool& failed) noexcept
-      : hash_(hash),
-        mutex_(core.channel_mutex(hash)),
-        core_(core),
-        size_(static_cast<std::uint32_t>(name.size())),
-        ordered_(ChannelName::ordered(ChannelName::kind(name))) {
-    if (ordered_) {
-      last_id_.epoch = core.new_epoch();
-      state_ = core.make_state(name, failed);
-    }
+      : hash_(hash), core_(core), size_(static_cast<std::uint32_t>(name.size())) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
+    if (!ChannelName::ordered(ChannelName::kind(name))) return;
+    void* const address = core.memory.allocate(sizeof(Order), alignof(Order));
+    failed = address == nullptr;
+    if (failed) return;
+    order_ = ::new (address) Order;
+    order_->last_id.epoch = core.new_epoch();
+    order_->state = core.make_state(name, failed);
   }
   ~Channel() = default;
 
@@ -471,25 +504,47 @@ class Channel final : public ChannelFace, public Garbage {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
     }
-    if (ordered_ || !queues_.view().empty()) {
-      return deliver_to_all({name(), event, data, origin}, excluded);
+    if (order_ != nullptr || !queues_.view().empty()) {
+      Delivery delivery;
+      return deliver_through_queues({name(), event, data, origin}, excluded, delivery);
     }
-    const Node* const node = find_event(event);
-    const CallbackView named = node == nullptr ? CallbackView{} : node->list.view();
-    const CallbackView all = all_.view();
+    const CallbackView named = view_of(find_event(event));
+    const CallbackView all = view_of(bound_to_all());
     if (named.empty() && all.empty()) return {};
-    // Built once, where callbacks will read it: copying views around costs more than all else here.
     const Event seen{name(), event, data, origin, core_};
     return {errc::ok, call_back(seen, excluded, named, all), {}};
   }
 
-  FANFARE_NOINLINE TriggerResult deliver_to_all(const MessageParts& parts, std::uint64_t excluded) {
+  FANFARE_NOINLINE TriggerResult deliver_to_all(std::string_view event, std::string_view data) {
+    const QueueView queues = queues_.view();
+    if (order_ == nullptr && queues.size() == 1 && bound_to_all() == nullptr && find_event(event) == nullptr) {
+      return deliver_to_queue(*queues.begin(), {name(), event, data, nullptr});
+    }
     Delivery delivery;
-    return deliver_through_queues(parts, excluded, delivery);
+    return deliver_through_queues({name(), event, data, nullptr}, 0, delivery);
+  }
+
+  /// The same where there is one queue, and nothing else.
+  FANFARE_ALWAYS_INLINE TriggerResult deliver_to_queue(const typename QueueList::Slot& slot,
+                                                       const MessageParts& parts) const noexcept {
+    const SinkOperations* const operations = slot.function();
+    if (operations == nullptr) return {};
+    void* const sink = slot.context();
+    TriggerResult result;
+    MessageType* const message = core_.make(parts, operations->wire, result.error, operations->linked ? 1 : 0);
+    if (message == nullptr) return result;
+    if (!operations->has_room(sink, parts.name.size() + parts.data.size())) {
+      message->release();
+      result.error = errc::overloaded;
+      return result;
+    }
+    MessageLink* const link = operations->linked ? &message->link(0) : nullptr;
+    result.delivered = operations->push(sink, MessagePtr::adopt(message), link) ? 1U : 0U;
+    return result;
   }
 
   TriggerResult deliver_through_queues(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) {
-    if (ordered_) {
+    if (order_ != nullptr) {
       deliver_in_order(parts, excluded, delivery);
       if (delivery.unsettled) settle_state();
     } else {
@@ -529,6 +584,30 @@ class Channel final : public ChannelFace, public Garbage {
     CallbackWalk walk{event};
     walk.run(named, excluded);
     if (!all.empty()) walk.run(all, excluded);
+    return finish(walk);
+  }
+
+  /// Calls all, with nobody left out and nothing bound to all events.
+  FANFARE_ALWAYS_INLINE std::size_t call_named(const Event& event, const CallbackView& named) {
+    if (named.size() != 1) return call_each(event, named.begin(), named.end());
+    // What it throws may go through: there is nobody behind it.
+    const auto& slot = *named.begin();
+    const CallbackFunction function = slot.function();
+    if (function == nullptr) [[unlikely]] {
+      return 0;
+    }
+    function(slot.context(), event);
+    return 1;
+  }
+
+  FANFARE_NOINLINE std::size_t call_each(const Event& event, const Slot* slot, const Slot* end) {
+    CallbackWalk walk{event};
+    walk.run(slot, end);
+    return finish(walk);
+  }
+
+  /// Tells how many were called, or throws what was kept.
+  FANFARE_ALWAYS_INLINE std::size_t finish(const CallbackWalk& walk) {
     if (walk.threw()) [[unlikely]] {
       core_.count_suppressed(walk.suppressed());
       walk.rethrow();
@@ -536,9 +615,13 @@ class Channel final : public ChannelFace, public Garbage {
     return walk.called();
   }
 
+  [[nodiscard]] static FANFARE_ALWAYS_INLINE CallbackView view_of(const Node* node) noexcept {
+    return node == nullptr ? CallbackView{} : node->list.view();
+  }
+
   void take_callbacks(std::string_view event, Delivery& delivery) const noexcept {
-    if (const Node* node = find_event(event)) delivery.named = node->list.view();
-    delivery.all = all_.view();
+    delivery.named = view_of(find_event(event));
+    delivery.all = view_of(bound_to_all());
   }
 
   /// Calls `f(operations, sink)` for all that get the event, while it returns true.
@@ -558,7 +641,7 @@ class Channel final : public ChannelFace, public Garbage {
     for (;;) {
       delivery.result.error = prepare(queues_.view(), parts, excluded, delivery.message);
       if (delivery.result.error != errc::ok) return;
-      const Lock lock(mutex_);
+      const Lock lock(mutex());
       const QueueView queues = queues_.view();
       // A queue may have come that wants more than has been made: make it without the lock.
       if (!fulfils(delivery.message, wishes(queues, excluded))) continue;
@@ -567,15 +650,15 @@ class Channel final : public ChannelFace, public Garbage {
         delivery.result.error = errc::overloaded;
         return;
       }
-      if (step == nullptr || step->begin(state_.get())) {
-        last_id_.number += 1;
-        delivery.result.id = last_id_;
+      if (step == nullptr || step->begin(state())) {
+        order_->last_id.number += 1;
+        delivery.result.id = order_->last_id;
         take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
-          delivery.message->set_id(last_id_);
-          if (state_ != nullptr) {
-            state_->on_event(MessagePtr::share(*delivery.message));
-            delivery.unsettled = state_->keeps() != kept_;
+          delivery.message->set_id(order_->last_id);
+          if (state() != nullptr) {
+            state()->on_event(MessagePtr::share(*delivery.message));
+            delivery.unsettled = state()->keeps() != kept_;
           }
           push(queues, excluded, delivery);
         }
@@ -594,7 +677,7 @@ class Channel final : public ChannelFace, public Garbage {
 
   Wishes wishes(const QueueView& queues, std::uint64_t excluded) const noexcept {
     Wishes all;
-    all.message = all.wire = state_ != nullptr;
+    all.message = all.wire = state() != nullptr;
     each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
       all.message = true;
       all.wire = all.wire || operations.wire;
@@ -659,27 +742,26 @@ class Channel final : public ChannelFace, public Garbage {
 
   errc bind_locked(SubscriptionState& state, std::string_view event, bool all, Binding& binding) noexcept {
     if (core_.closed()) return errc::closed;
-    Node* node = nullptr;
-    if (!all && (node = find_or_add(event)) == nullptr) return errc::out_of_memory;
+    Node* const node = all ? make_all() : find_or_add(event);
+    if (node == nullptr) return errc::out_of_memory;
     binding.node = node;
-    if (node != nullptr) ++node->bindings;
+    ++node->bindings;
     if (state.entered && !publish(binding, state.id)) {
-      release_node(binding);
-      retire_unbound_nodes(core_.domain.advance());
+      Node* unbound = nullptr;
+      release_node(binding, unbound);
+      retire_unbound_nodes(unbound, core_.domain.advance());
       return errc::out_of_memory;
     }
     binding.id = core_.new_number();
-    (state.last == nullptr ? state.first : state.last->next) = &binding;
-    state.last = &binding;
+    state.bindings.add(binding);
     return errc::ok;
   }
 
-  errc enter_locked(SubscriptionState& state, const SinkOperations* operations, void* sink) noexcept {
+  errc enter_locked(SubscriptionState& state, const SinkOperations* operations, void* sink, errc setup_error) noexcept {
     if (core_.closed()) return errc::closed;
-    if (state.setup_error != errc::ok) return state.setup_error;
-    for (Binding* binding = state.first; binding != nullptr; binding = binding->next) {
-      if (publish(*binding, state.id)) continue;
-      for (Binding* undo = state.first; undo != binding; undo = undo->next) unpublish(*undo);
+    if (setup_error != errc::ok) return setup_error;
+    if (!state.bindings.each([&](Binding& binding) { return publish(binding, state.id); })) {
+      unpublish_all(state);
       return errc::out_of_memory;
     }
     if (operations != nullptr) {
@@ -690,13 +772,22 @@ class Channel final : public ChannelFace, public Garbage {
       state.queue_position = queues_.last_position();
     }
     state.entered = true;
-    change_count(static_cast<std::ptrdiff_t>(state.members));
+    change_count(state.members);
     return errc::ok;
   }
 
-  /// Takes a subscription and its bindings out of all lists. \returns the stamp to wait for.
-  std::uint64_t unlink_locked(SubscriptionState& state) noexcept {
-    for (Binding* binding = state.first; binding != nullptr; binding = binding->next) unlink(*binding);
+  /// What is left to do for a subscription that is in no list any more.
+  struct Leaving {
+    std::uint64_t stamp = 0;             // to wait for
+    Node* unbound = nullptr;             // events that nothing is bound to any more, neither retired nor freed
+    SubscriptionState* state = nullptr;  // to be freed after the wait; null: there is none
+    bool collects = false;               // there may be garbage that the wait makes free
+  };
+
+  /// Takes a subscription and its bindings out of all lists.
+  Leaving unlink_locked(SubscriptionState& state) noexcept {
+    Node* unbound = nullptr;
+    state.bindings.each([&](Binding& binding) { return unlink(binding, unbound); });
     if (state.queue_sequence != 0 && !cleared_) {
       queues_.remove(state.queue_sequence, state.queue_position);
       Garbage* replaced = nullptr;
@@ -704,14 +795,12 @@ class Channel final : public ChannelFace, public Garbage {
       retire_replaced(replaced);
     }
     const std::uint64_t stamp = core_.domain.advance();
-    retire_unbound_nodes(stamp);
-    if (std::exchange(state.entered, false)) change_count(-static_cast<std::ptrdiff_t>(state.members));
-    return stamp;
+    if (state.entered) change_count(-static_cast<std::ptrdiff_t>(state.members));
+    state.entered = false;
+    return {.stamp = stamp, .unbound = unbound};
   }
 
-  CallbackList& list_of(const Binding& binding) noexcept {
-    return binding.node == nullptr ? all_ : static_cast<Node*>(binding.node)->list;
-  }
+  static CallbackList& list_of(const Binding& binding) noexcept { return static_cast<Node*>(binding.node)->list; }
 
   bool publish(Binding& binding, std::uint64_t owner) noexcept {
     CallbackList& list = list_of(binding);
@@ -733,28 +822,37 @@ class Channel final : public ChannelFace, public Garbage {
     }
     binding.sequence = 0;
   }
-
-  /// Takes a binding out of its list and lets go of its event.
-  void unlink(Binding& binding) noexcept {
-    unpublish(binding);
-    release_node(binding);
+  void unpublish_all(SubscriptionState& state) noexcept {
+    state.bindings.each([&](Binding& binding) {
+      unpublish(binding);
+      return true;
+    });
   }
 
-  void release_node(Binding& binding) noexcept {
-    Node* node = static_cast<Node*>(std::exchange(binding.node, nullptr));
-    if (node == nullptr || --node->bindings != 0) return;
-    events_.erase(*node);
+  /// Takes a binding out of its list and lets go of its event.
+  /// \param unbound   receives the node if nothing is bound to it any more.
+  bool unlink(Binding& binding, Node*& unbound) noexcept {
+    unpublish(binding);
+    release_node(binding, unbound);
+    return true;
+  }
+
+  void release_node(Binding& binding, Node*& unbound) noexcept {
+    Node* const node = static_cast<Node*>(std::exchange(binding.node, nullptr));
+    if (node == nullptr || --node->bindings != 0 || node == all_.load(std::memory_order_relaxed)) return;
+    if (node->indexed) events_.erase(*node);
     if (first_.load(std::memory_order_relaxed) == node) {
       first_.store(events_.any(), std::memory_order_seq_cst);  // (3) seq_cst; see (1). Also publishes the next one.
     }
-    node->unbound = std::exchange(unbound_, node);
+    node->unbound = std::exchange(unbound, node);
   }
 
   /// Nodes are retired after the stamp was taken that their unlinking needs.
-  void retire_unbound_nodes(std::uint64_t stamp) noexcept {
-    while (Node* node = unbound_) {
-      unbound_ = node->unbound;
-      core_.domain.retire(garbage_, *node, this, stamp);
+  void retire_unbound_nodes(Node* unbound, std::uint64_t stamp) noexcept {
+    while (unbound != nullptr) {
+      Node* const next = unbound->unbound;
+      core_.domain.retire(garbage_, *unbound, this, stamp);
+      unbound = next;
     }
   }
 
@@ -763,7 +861,7 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   void retire_state(SubscriptionState& state, std::uint64_t stamp) noexcept {
-    retire_bindings(std::exchange(state.first, nullptr), stamp);
+    retire_bindings(state.bindings.take(), stamp);
     core_.domain.retire(garbage_, state, this, stamp);
   }
 
@@ -775,22 +873,39 @@ class Channel final : public ChannelFace, public Garbage {
     }
   }
 
+  /// What is bound to all events has a node without a name, which stays as long as the channel.
+  Node* make_all() noexcept {
+    Node* node = all_.load(std::memory_order_relaxed);
+    if (node != nullptr || (node = Node::make("", 0, core_.memory)) == nullptr) return node;
+    all_.store(node, std::memory_order_release);  // (31) release; pairs with the acquire in (30)
+    return node;
+  }
+
   Node* find_or_add(std::string_view event) noexcept {
+    Node* const first = first_.load(std::memory_order_relaxed);
+    if (first != nullptr && same_name(first->name(), event)) return first;
     const std::uint64_t hash = core_.hash(event);
     if (Node* node = events_.find(event, hash)) return node;
-    Node* node = Node::make(event, hash, core_.memory);
+    Node* const node = Node::make(event, hash, core_.memory);
     if (node == nullptr) return nullptr;
-    Garbage* replaced = nullptr;
-    const bool inserted = events_.insert(*node, core_.memory, replaced);
-    retire_replaced(replaced);
-    if (inserted) {
-      if (first_.load(std::memory_order_relaxed) == nullptr) {
-        first_.store(node, std::memory_order_release);  // (8) release; pairs with (2)
-      }
+    if (first == nullptr) {
+      first_.store(node, std::memory_order_release);  // (8) release; pairs with (2)
       return node;
     }
+    Garbage* replaced = nullptr;
+    node->indexed = events_.insert(*node, core_.memory, replaced);
+    retire_replaced(replaced);
+    if (node->indexed) return node;
     deallocate(node->destroy());
     return nullptr;
+  }
+
+  /// Calls `f(Node&)` for all events, and for what is bound to all of them.
+  template <class F>
+  void each_node(F f) {
+    events_.for_each(f);
+    if (Node* const first = first_.load(std::memory_order_relaxed); first != nullptr && !first->indexed) f(*first);
+    if (Node* const all = all_.load(std::memory_order_relaxed)) f(*all);
   }
 
   void collect_if_due(GarbageQueue& ready) noexcept {
@@ -798,19 +913,19 @@ class Channel final : public ChannelFace, public Garbage {
   }
 
   void change_count(std::ptrdiff_t by) noexcept {
-    const std::size_t before = subscribers_.load(std::memory_order_relaxed);
-    const std::size_t after = before + static_cast<std::size_t>(by);
+    const std::uint32_t before = subscribers_.load(std::memory_order_relaxed);
+    const auto after = static_cast<std::uint32_t>(before + by);
     subscribers_.store(after, std::memory_order_relaxed);
     if ((before == 0) == (after == 0)) return;
     core_.count_occupied(after != 0 ? 1 : -1);
-    ++transitions_;
+    transitions_ = (transitions_ + 1) & max_transitions;
   }
 
   // ---- without the lock
 
   /// An error of a `bind` inside a setup is the subscription's error.
   static void note_setup_error(SubscriptionState& state, errc error) noexcept {
-    if (state.ended_early != nullptr && state.setup_error == errc::ok) state.setup_error = error;
+    if (state.setup != nullptr && state.setup->error == errc::ok) state.setup->error = error;
   }
 
   template <class Matches>
@@ -822,24 +937,23 @@ class Channel final : public ChannelFace, public Garbage {
     Binding** removed_end = &removed;
     GarbageQueue ready;
     {
-      const Lock lock(mutex_);
-      state.last = nullptr;
-      for (Binding** link = &state.first; *link != nullptr;) {
-        Binding* const binding = *link;
-        if (!matches(*binding)) {
-          state.last = binding;
-          link = &binding->next;
-          continue;
+      const Lock lock(mutex());
+      for (Binding* binding = state.bindings.take(); binding != nullptr;) {
+        Binding* const next = std::exchange(binding->next, nullptr);
+        if (matches(*binding)) {
+          ++count;
+          *removed_end = binding;
+          removed_end = &binding->next;
+        } else {
+          state.bindings.add(*binding);
         }
-        *link = std::exchange(binding->next, nullptr);
-        ++count;
-        *removed_end = binding;
-        removed_end = &binding->next;
+        binding = next;
       }
       if (count == 0) return 0;
-      for (Binding* binding = removed; binding != nullptr; binding = binding->next) unlink(*binding);
+      Node* unbound = nullptr;
+      for (Binding* binding = removed; binding != nullptr; binding = binding->next) unlink(*binding, unbound);
       stamp = core_.domain.advance();
-      retire_unbound_nodes(stamp);
+      retire_unbound_nodes(unbound, stamp);
       if (!wait) retire_bindings(removed, stamp);
       collect_if_due(ready);
     }
@@ -851,22 +965,27 @@ class Channel final : public ChannelFace, public Garbage {
     return count;
   }
 
-  void finish_leaving(GarbageQueue& ready, SubscriptionState* awaited, std::uint64_t stamp) noexcept {
+  void finish_leaving(GarbageQueue& ready, const Leaving& leaving) noexcept {
     report_transitions();
-    if (awaited != nullptr) {
-      core_.domain.await(this, stamp);
-      {
-        const Lock lock(mutex_);
-        core_.domain.collect_awaited(garbage_, stamp, ready);
+    if (leaving.state != nullptr) {
+      core_.domain.await(this, leaving.stamp);
+      if (leaving.collects) {
+        const Lock lock(mutex());
+        core_.domain.collect_awaited(garbage_, leaving.stamp, ready);
       }
-      destroy_state(*awaited);
+      destroy_state(*leaving.state);
+      for (Node* node = leaving.unbound; node != nullptr;) {
+        Node* const next = node->unbound;
+        deallocate(node->destroy());
+        node = next;
+      }
     }
     ready.destroy_all(core_.memory);
     core_.drop_reference(*this);
   }
 
   void destroy_state(SubscriptionState& state) noexcept {
-    destroy_bindings(std::exchange(state.first, nullptr));
+    destroy_bindings(state.bindings.take());
     deallocate(state.destroy());
   }
 
@@ -882,7 +1001,7 @@ class Channel final : public ChannelFace, public Garbage {
   /// finds another thread at it leaves the rest to that thread.
   void report_transitions() noexcept {
     if (!core_.has_hooks()) return;
-    Lock lock(mutex_);
+    Lock lock(mutex());
     if (reporting_) return;
     reporting_ = true;
     for (; transitions_ != 0 && !cleared_; --transitions_) {
@@ -896,26 +1015,37 @@ class Channel final : public ChannelFace, public Garbage {
     reporting_ = false;
   }
 
+  /// What only ordered channels have.
+  struct Order {
+    EventId last_id{};
+    std::unique_ptr<ChannelState> state{};  // set once; what it holds is under the lock
+  };
+
+  static constexpr std::uint32_t max_members = 0x7fffffffU;
+  static constexpr std::uint32_t max_transitions = 0x0fffffffU;
+
+  [[nodiscard]] typename A::mutex& mutex() const noexcept { return core_.channel_mutex(hash_); }
+  [[nodiscard]] ChannelState* state() const noexcept { return order_ == nullptr ? nullptr : order_->state.get(); }
+  [[nodiscard]] const Node* bound_to_all() const noexcept {
+    return all_.load(std::memory_order_acquire);  // (30) acquire; pairs with the release in (31)
+  }
+
   // What is seldom needed comes first; what a trigger by name reads comes last, and the name stands behind it.
-  std::uint32_t transitions_ = 0;
-  const std::uint64_t hash_;
-  typename A::mutex& mutex_;
-  [[no_unique_address]] typename Domain::Queue garbage_;
-  Node* unbound_ = nullptr;
-  EventId last_id_;
-  typename A::template atomic<std::size_t> subscribers_{0};
-  Core& core_;
-  CallbackList all_;
-  NameIndex<A, typename Traits::hash, Node> events_;
-  typename A::template atomic<Node*> first_{nullptr};  // one of events_, to be looked at before it is searched; or null
-  QueueList queues_;
-  std::unique_ptr<ChannelState> state_;  // set once; what it holds is under the lock
-  const std::uint32_t size_;
-  const bool ordered_;
+  std::uint32_t transitions_ : 28 = 0;
   bool reporting_ : 1 = false;
   bool reported_occupied_ : 1 = false;
   bool cleared_ : 1 = false;
   bool kept_ : 1 = false;  // the state holds a reference
+  typename A::template atomic<std::uint32_t> subscribers_{0};
+  const std::uint64_t hash_;
+  [[no_unique_address]] typename Domain::Queue garbage_;
+  NameIndex<A, typename Traits::hash, Node> events_;  // all but, mostly, the first
+  Core& core_;
+  Order* order_ = nullptr;  // null: the channel has no order
+  typename A::template atomic<Node*> all_{nullptr};
+  typename A::template atomic<Node*> first_{nullptr};  // to be looked at before events_, where it need not be; or null
+  QueueList queues_;
+  const std::uint32_t size_;
 };
 
 }  // namespace detail

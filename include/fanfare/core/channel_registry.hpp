@@ -513,10 +513,12 @@ class ChannelRegistry {
     Subscription subscription = make_subscription<detail::SubscriptionState>(*found);
     detail::SubscriptionState* const state = subscription.state();
     if (state == nullptr) return subscription;
+    errc setup_error = errc::ok;
     {
       const SetupScope scope{*state};
       std::forward<Setup>(setup)(subscription);
-      if (scope.ended) return subscription;
+      if (scope.setup.ended) return subscription;
+      setup_error = scope.setup.error;
     }
     // Moved elsewhere: it may end as soon as it has entered, and would take the channel with it.
     ChannelHandle held;
@@ -525,7 +527,7 @@ class ChannelRegistry {
       held = ChannelHandle{*found};
     }
     // It enters whoever holds it now: the setup may have moved it elsewhere.
-    const errc error = found->enter(*state, nullptr, nullptr);
+    const errc error = found->enter(*state, nullptr, nullptr, setup_error);
     if (error == errc::ok) return subscription;
     subscription.reset();
     return Subscription{error};
@@ -717,14 +719,14 @@ class ChannelRegistry {
 
   /// While a setup runs: notices whether the subscription ends in it.
   struct SetupScope {
-    explicit SetupScope(detail::SubscriptionState& state_) noexcept : state(state_) { state.ended_early = &ended; }
+    explicit SetupScope(detail::SubscriptionState& state_) noexcept : state(state_) { state.setup = &setup; }
     SetupScope(const SetupScope&) = delete;
     SetupScope& operator=(const SetupScope&) = delete;
     ~SetupScope() {
-      if (!ended) state.ended_early = nullptr;
+      if (!setup.ended) state.setup = nullptr;
     }
     detail::SubscriptionState& state;
-    bool ended = false;
+    detail::Setup setup;
   };
 
   struct RingState final : detail::PolledState {
@@ -786,13 +788,19 @@ class ChannelRegistry {
     ChannelType* const found = core_->find(channel, hash);
     // A channel that exists has a valid name, or it is one of the protocol's own.
     if (found == nullptr || found->has_state() || channel.front() == '#') [[unlikely]] {
-      const errc error = ChannelName::check(channel, core_->limits.channel_name);
-      if (error != errc::ok || (found == nullptr && !core_->keeps(channel))) return {.error = error};
-      const ChannelHandle held = this->channel(channel);
-      return options == nullptr ? held.trigger(event, data) : held.trigger(event, data, *options);
+      return trigger_unusual(found, channel, event, data, options);
     }
     guard.enter(found);
     return found->deliver(guard, event, data.text(), options);
+  }
+
+  /// \pre pinned.
+  FANFARE_NOINLINE TriggerResult trigger_unusual(const ChannelType* found, std::string_view channel,
+                                                 std::string_view event, Data data, const TriggerOptions* options) {
+    const errc error = ChannelName::check(channel, core_->limits.channel_name);
+    if (error != errc::ok || (found == nullptr && !core_->keeps(channel))) return {.error = error};
+    const ChannelHandle held = this->channel(channel);
+    return options == nullptr ? held.trigger(event, data) : held.trigger(event, data, *options);
   }
 
   TriggerResult trigger_many(std::span<const std::string_view> channels, std::string_view event, Data data,

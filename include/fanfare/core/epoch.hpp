@@ -13,6 +13,7 @@
 #include <fanfare/core/policy.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <concepts>
@@ -49,7 +50,7 @@ class EpochDomain {
   struct Claim {
     Record* record;  // null where there is an error
     errc error = errc::ok;
-    bool elsewhere = false;  // the record is not the one hinted at, and counted for a trigger
+    bool elsewhere = false;  // the record is not the one hinted at, and counted
   };
 
  public:
@@ -61,7 +62,7 @@ class EpochDomain {
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
     Guard& operator=(Guard&&) = delete;
-    ~Guard() {
+    FANFARE_ALWAYS_INLINE ~Guard() {
       if (record_ == nullptr) return;
       record_->scope.store(nullptr, std::memory_order_relaxed);
       record_->owner.store(0, std::memory_order_relaxed);
@@ -106,7 +107,7 @@ class EpochDomain {
   /// Begins a read.
   /// \progress   lock-free; a memory allocation only where more than 32 reads are under way at once.
   /// \complexity one locked instruction if the record that the thread's identity hints at is free.
-  [[nodiscard]] Guard pin(ReadFor use = ReadFor::trigger) noexcept {
+  [[nodiscard]] FANFARE_ALWAYS_INLINE Guard pin(ReadFor use = ReadFor::trigger) noexcept {
     Record& hinted = first_.records[hint(A::thread_identity())];
     Claim claimed{&hinted};
     if (!claim(hinted)) [[unlikely]] {
@@ -138,7 +139,29 @@ class EpochDomain {
   }
   /// The same for a queue whose items have scopes of their own.
   void collect_each(Queue& queue, detail::GarbageQueue& out) noexcept {
-    queue.take([&](const detail::Garbage& garbage) { return garbage.stamp() < oldest_reader(garbage.scope()); }, out);
+    if (queue.empty()) return queue.postpone();
+    // One look at the readers for all that is in the queue. Those beyond the first few are taken to look something up.
+    std::array<Reader, 8> readers;
+    std::size_t count = 0;
+    std::uint64_t others = none;
+    for_each([&](const Record& record) {
+      const Reader reader = reader_in(record);
+      if (reader.epoch == 0) return;
+      if (count < readers.size()) {
+        readers[count++] = reader;
+      } else {
+        others = std::min(others, reader.epoch);
+      }
+    });
+    const auto unread = [&](const detail::Garbage& garbage) {
+      std::uint64_t until = others;
+      for (std::size_t i = 0; i < count; ++i) {
+        const bool here = readers[i].scope == nullptr || readers[i].scope == garbage.scope();
+        if (here && readers[i].epoch < until) until = readers[i].epoch;
+      }
+      return garbage.stamp() < until;
+    };
+    queue.take(unread, out);
     queue.postpone();
   }
   /// The same after `await(scope, stamp)`, without looking at the readers again.
@@ -151,6 +174,7 @@ class EpochDomain {
   void destroy_all(Queue& queue, AnyMemory& memory) noexcept {
     queue.destroy_all(memory);
   }
+  [[nodiscard]] bool empty(const Queue& queue) const noexcept { return queue.empty(); }
   [[nodiscard]] std::size_t bytes(const Queue& queue) const noexcept { return queue.bytes(); }
   /// What is retired and in no owner's queue.
   [[nodiscard]] std::size_t unqueued_bytes() const noexcept { return 0; }
@@ -171,7 +195,12 @@ class EpochDomain {
   [[nodiscard]] const void* lookups() const noexcept { return this; }
 
   /// Whether the calling thread is inside a callback of this domain.
-  [[nodiscard]] bool inside() const noexcept { return depth() != 0; }
+  [[nodiscard]] bool inside() const noexcept {
+    // With nobody in a record that he was not hinted to, there is one record where this thread can be.
+    const std::uintptr_t me = A::thread_identity();
+    if (first_.records[hint(me)].owner.load(std::memory_order_relaxed) == me) return true;
+    return elsewhere_.load(std::memory_order_relaxed) != 0 && depth() != 0;
+  }
 
   /// Returns when nobody who could have seen what was unlinked at `stamp` in `scope` is still reading.
   /// \pre !inside()
@@ -223,7 +252,7 @@ class EpochDomain {
   }
   static_assert(records_per_block == 32, "hint() takes 5 bits");
 
-  bool claim(Record& record) noexcept {
+  FANFARE_ALWAYS_INLINE bool claim(Record& record) noexcept {
     // (7) acquire; pairs with the release in (6): an epoch read here is not newer than what is then seen.
     const std::uint64_t now = epoch_.load(std::memory_order_acquire);
     std::uint64_t free = 0;
@@ -244,7 +273,6 @@ class EpochDomain {
       for (std::size_t i = 0; i < records_per_block; ++i) {
         Record& record = block->records[(start + i) % records_per_block];
         if (record.epoch.load(std::memory_order_relaxed) == 0 && claim(record)) {
-          if (use == ReadFor::query) return {&record};
           elsewhere_.fetch_add(1, std::memory_order_relaxed);  // only read by its own thread in a way that matters
           return {&record, errc::ok, true};
         }
@@ -270,13 +298,23 @@ class EpochDomain {
     return expected;
   }
 
-  /// The record's epoch if its reader may see `scope`, else 0.
-  [[nodiscard]] std::uint64_t blocks(const Record& record, const void* scope) const noexcept {
+  /// What is known of a read. Epoch 0: there is none; scope null: it is still looking up.
+  struct Reader {
+    std::uint64_t epoch;
+    const void* scope;
+  };
+  [[nodiscard]] FANFARE_ALWAYS_INLINE static Reader reader_in(const Record& record) noexcept {
     const std::uint64_t epoch = record.epoch.load(std::memory_order_seq_cst);  // (4) seq_cst; see (1)
-    if (epoch == 0) return 0;
+    if (epoch == 0) return {0, nullptr};
     // (10) acquire; pairs with the release in (9). Never older than the claim: (5) cleared it before, and (4) saw the
     // claim. If it is of a later claim, the one seen in (4) is over.
-    const void* reading = record.scope.load(std::memory_order_acquire);
+    return {epoch, record.scope.load(std::memory_order_acquire)};
+  }
+
+  /// The record's epoch if its reader may see `scope`, else 0.
+  [[nodiscard]] std::uint64_t blocks(const Record& record, const void* scope) const noexcept {
+    const auto [epoch, reading] = reader_in(record);
+    if (epoch == 0) return 0;
     return reading == nullptr || reading == scope ? epoch : 0;
   }
 
@@ -297,7 +335,7 @@ class EpochDomain {
   }
 
   alignas(64) atomic<std::uint64_t> epoch_{1};
-  alignas(64) atomic<std::size_t> elsewhere_{0};  // triggers in records that they were not hinted to
+  alignas(64) atomic<std::size_t> elsewhere_{0};  // reads in records that they were not hinted to
   RecordBlock first_;
   [[no_unique_address]] M memory_;
 };

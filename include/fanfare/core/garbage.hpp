@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 FANFARE_NAMESPACE_BEGIN
 namespace detail {
@@ -57,9 +58,7 @@ class GarbageQueue {
   void push(Garbage& garbage, const void* scope, std::uint64_t stamp) noexcept {
     garbage.scope_ = scope;
     garbage.stamp_ = stamp;
-    garbage.next_ = nullptr;
-    *tail_ = &garbage;
-    tail_ = &garbage.next_;
+    append(garbage);
     ++new_items_;
     new_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(garbage.bytes(), interval_bytes));
     if (new_bytes_ > interval_bytes) new_bytes_ = interval_bytes;  // more is not counted
@@ -68,35 +67,33 @@ class GarbageQueue {
   /// Moves to `out` what `ready(const Garbage&)` approves of, in order; looks at everything.
   template <class Ready>
   void take(Ready ready, GarbageQueue& out) noexcept {
-    Garbage** link = &first_;
-    while (*link != nullptr) {
-      if (ready(**link)) {
-        move_to(link, out);
+    const Garbage* const end = last_;
+    for (const Garbage* taken = nullptr; taken != end;) {
+      Garbage& garbage = pop();
+      taken = &garbage;
+      if (ready(garbage)) {
+        move_to(garbage, out);
       } else {
-        link = &(*link)->next_;
+        append(garbage);
       }
     }
-    tail_ = link;
   }
 
   /// The same for a queue of a single scope: stops at the first that is not ready, as those behind it are younger.
   template <class Ready>
   void take_front(Ready ready, GarbageQueue& out) noexcept {
-    while (first_ != nullptr && ready(*first_)) move_to(&first_, out);
-    if (first_ == nullptr) tail_ = &first_;
+    while (last_ != nullptr && ready(*last_->next_)) move_to(pop(), out);
   }
 
   /// Destroys all, in order. Reentrant: a destructor may add to any queue but this.
   template <class MemoryType>
   std::size_t destroy_all(MemoryType& memory) noexcept {
     std::size_t freed = 0;
-    while (Garbage* garbage = first_) {
-      first_ = garbage->next_;
-      const Block block = garbage->destroy();
+    while (last_ != nullptr) {
+      const Block block = pop().destroy();
       freed += block.bytes;
       memory.deallocate(block.address, block.bytes, block.alignment);
     }
-    tail_ = &first_;
     postpone();
     return freed;
   }
@@ -106,17 +103,17 @@ class GarbageQueue {
   /// Not due before it has grown by so much.
   void postpone() noexcept { new_items_ = new_bytes_ = 0; }
 
-  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  [[nodiscard]] bool empty() const noexcept { return last_ == nullptr; }
   /// \complexity O(size).
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t size = 0;
-    for (const Garbage* garbage = first_; garbage != nullptr; garbage = garbage->next_) ++size;
+    for_each([&](const Garbage& /*garbage*/) { ++size; });
     return size;
   }
   /// What all of it occupies. \complexity O(size).
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t bytes = 0;
-    for (const Garbage* garbage = first_; garbage != nullptr; garbage = garbage->next_) bytes += garbage->bytes();
+    for_each([&](const Garbage& garbage) { bytes += garbage.bytes(); });
     return bytes;
   }
 
@@ -128,15 +125,35 @@ class GarbageQueue {
   static constexpr std::uint32_t interval_items = 64;
   static constexpr std::uint32_t interval_bytes = 4096;
 
-  void move_to(Garbage** link, GarbageQueue& out) noexcept {
-    Garbage& garbage = **link;
-    *link = garbage.next_;
+  void append(Garbage& garbage) noexcept {
+    garbage.next_ = last_ == nullptr ? &garbage : std::exchange(last_->next_, &garbage);
+    last_ = &garbage;
+  }
+  /// \pre not empty.
+  Garbage& pop() noexcept {
+    Garbage& first = *last_->next_;
+    if (&first == last_) {
+      last_ = nullptr;
+    } else {
+      last_->next_ = first.next_;
+    }
+    return first;
+  }
+  static void move_to(Garbage& garbage, GarbageQueue& out) noexcept {
     garbage.forget();
     out.push(garbage, garbage.scope_, garbage.stamp_);
   }
+  template <class F>
+  void for_each(F f) const noexcept {
+    if (last_ == nullptr) return;
+    const Garbage* garbage = last_;
+    do {
+      garbage = garbage->next_;
+      f(*garbage);
+    } while (garbage != last_);
+  }
 
-  Garbage* first_ = nullptr;
-  Garbage** tail_ = &first_;
+  Garbage* last_ = nullptr;      // its next one is the first
   std::uint32_t new_items_ = 0;  // since the last look
   std::uint32_t new_bytes_ = 0;
 };

@@ -97,7 +97,7 @@ template <class Word>
 }
 
 /// Whether two names are the same; for short names several times faster than a call of `memcmp`.
-[[nodiscard]] inline bool same_name(std::string_view first, std::string_view second) noexcept {
+[[nodiscard]] FANFARE_ALWAYS_INLINE bool same_name(std::string_view first, std::string_view second) noexcept {
   if (first.size() != second.size()) return false;
   const char* const a = first.data();
   const char* const b = second.data();

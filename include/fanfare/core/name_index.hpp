@@ -43,14 +43,12 @@ class NameIndex {
   [[nodiscard]] Node* find(std::string_view name, std::uint64_t hash) const noexcept {
     const Table* table = table_.load(std::memory_order_seq_cst);  // (2); pairs with (3)
     if (table == nullptr) return nullptr;
-    for (std::size_t i = table->start(name, hash);; ++i) {
-      const Entry& entry = table->at(i);
-      Node* node = entry.node.load(std::memory_order_seq_cst);  // (2); pairs with (8) and (3)
-      if (node == nullptr) return nullptr;
-      if (entry.hash.load(std::memory_order_relaxed) == hash && node != tombstone() &&
-          detail::same_name(node->name(), name)) {
-        return node;
-      }
+    for (std::size_t i = table->seed == 0 ? static_cast<std::size_t>(hash) : table->start(name, hash);; ++i) {
+      const Word word = table->at(i).load(std::memory_order_seq_cst);  // (2); pairs with (8) and (3)
+      if (word == 0) return nullptr;
+      if ((word & tags) != tag_of(hash)) continue;
+      Node* const node = node_of(word);
+      if (node != nullptr && detail::same_name(node->name(), name)) return node;
     }
   }
 
@@ -62,9 +60,9 @@ class NameIndex {
   /// \complexity O(1).
   [[nodiscard]] Node* any() const noexcept {
     const Table* const table = table_.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; table != nullptr && size_ != 0 && i < std::min<std::size_t>(table->size(), 16); ++i) {
-      Node* const node = table->at(i).node.load(std::memory_order_relaxed);
-      if (node != nullptr && node != tombstone()) return node;
+    if (table == nullptr || table->live == 0) return nullptr;
+    for (std::size_t i = 0; i < std::min<std::size_t>(table->size(), 16); ++i) {
+      if (Node* const node = node_of(table->at(i).load(std::memory_order_relaxed))) return node;
     }
     return nullptr;
   }
@@ -82,11 +80,8 @@ class NameIndex {
     if (table->put(node) > longest_probe && replaced == nullptr) {
       // Somebody may be choosing names that collide. If there is no memory for a new seed, searches are slow, not wrong.
       const std::uint64_t seed = SeededHash::fold(table->seed ^ reinterpret_cast<std::uintptr_t>(table), node.hash());
-      ++size_;
       static_cast<void>(rebuild(seed | 1U, memory, replaced));
-      return true;
     }
-    ++size_;
     return true;
   }
 
@@ -95,12 +90,13 @@ class NameIndex {
     Table* table = table_.load(std::memory_order_relaxed);
     for (std::size_t i = table->start(node.name(), node.hash());; ++i) {
       Entry& entry = table->at(i);
-      if (entry.node.load(std::memory_order_relaxed) == &node) {
-        entry.node.store(tombstone(), std::memory_order_seq_cst);  // (3) seq_cst; see (1)
-        --size_;
+      const Word word = entry.load(std::memory_order_relaxed);
+      if (node_of(word) == &node) {
+        entry.store(tombstone, std::memory_order_seq_cst);  // (3) seq_cst; see (1)
+        --table->live;
         return;
       }
-      FANFARE_ASSERT(entry.node.load(std::memory_order_relaxed) != nullptr, "an erased name is not in the index");
+      FANFARE_ASSERT(word != 0, "an erased name is not in the index");
     }
   }
 
@@ -110,12 +106,16 @@ class NameIndex {
     const Table* table = table_.load(std::memory_order_seq_cst);  // (2)
     if (table == nullptr) return;
     for (std::size_t i = 0; i < table->size(); ++i) {
-      Node* node = table->at(i).node.load(std::memory_order_seq_cst);  // (2)
-      if (node != nullptr && node != tombstone()) f(*node);
+      Node* const node = node_of(table->at(i).load(std::memory_order_seq_cst));  // (2)
+      if (node != nullptr) f(*node);
     }
   }
 
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// \pre under the owner's lock.
+  [[nodiscard]] std::size_t size() const noexcept {
+    const Table* const table = table_.load(std::memory_order_relaxed);
+    return table == nullptr ? 0 : table->live;
+  }
 
   /// Frees the table. \pre nobody searches.
   template <Memory M>
@@ -130,10 +130,21 @@ class NameIndex {
  private:
   static constexpr std::size_t longest_probe = 64;
 
-  struct Entry {
-    atomic<std::uint64_t> hash{0};  // a filter: it may be looked at before the node that it belongs to
-    atomic<Node*> node{nullptr};
-  };
+  /// A node's address, with a few bits of its hash where the address has none: most others are told apart without a look
+  /// at them. 0: free; a tag without an address: a tombstone.
+  using Word = std::uintptr_t;
+  using Entry = atomic<Word>;
+  static constexpr Word tags = 7;
+  static constexpr Word tombstone = 1;
+  [[nodiscard]] static Word tag_of(std::uint64_t hash) noexcept {
+    // Neither what chooses a stripe nor, in tables of a size that occurs, the position.
+    return static_cast<Word>(hash >> 52U) & tags;
+  }
+  [[nodiscard]] static Node* node_of(Word word) noexcept { return reinterpret_cast<Node*>(word & ~tags); }
+  [[nodiscard]] static Word word_of(Node& node) noexcept {
+    static_assert(alignof(Node) > tags);
+    return reinterpret_cast<Word>(&node) | tag_of(node.hash());
+  }
 
   struct Table final : detail::Garbage {
     Table(std::size_t size, std::uint64_t seed_) noexcept : mask(size - 1), seed(seed_) {
@@ -144,7 +155,7 @@ class NameIndex {
     [[nodiscard]] Entry& at(std::size_t i) noexcept { return entries()[i & mask]; }
     [[nodiscard]] const Entry& at(std::size_t i) const noexcept { return const_cast<Table*>(this)->at(i); }
     [[nodiscard]] std::size_t size() const noexcept { return mask + 1; }
-    [[nodiscard]] std::size_t start(std::string_view name, std::uint64_t hash) const noexcept {
+    [[nodiscard]] FANFARE_NOINLINE std::size_t start(std::string_view name, std::uint64_t hash) const noexcept {
       return static_cast<std::size_t>(seed == 0 ? hash : H::hash(name, seed));
     }
 
@@ -152,10 +163,10 @@ class NameIndex {
     std::size_t put(Node& node) noexcept {
       const std::size_t first = start(node.name(), node.hash());
       std::size_t i = first;
-      while (at(i).node.load(std::memory_order_relaxed) != nullptr) ++i;
-      at(i).hash.store(node.hash(), std::memory_order_relaxed);
-      at(i).node.store(&node, std::memory_order_release);  // (8) release; pairs with (2)
+      while (at(i).load(std::memory_order_relaxed) != 0) ++i;
+      at(i).store(word_of(node), std::memory_order_release);  // (8) release; pairs with (2)
       ++used;
+      ++live;
       return i - first;
     }
 
@@ -169,24 +180,22 @@ class NameIndex {
     std::size_t mask;
     std::uint64_t seed;    // 0: positions come from the registry's hash
     std::size_t used = 0;  // entries and tombstones
+    std::size_t live = 0;  // entries
   };
   static_assert(alignof(Entry) <= alignof(Table) && sizeof(Table) % alignof(Entry) == 0);
-
-  static Node* tombstone() noexcept { return reinterpret_cast<Node*>(std::uintptr_t{1}); }
 
   /// Copies the living entries to a table of the right size: at most a quarter full, so that as many again fit in.
   template <Memory M>
   [[nodiscard]] bool rebuild(std::uint64_t seed, M& memory, detail::Garbage*& replaced) noexcept {
     Table* const previous = table_.load(std::memory_order_relaxed);
-    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(4 * (size_ + 1));
+    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(4 * (previous->live + 1));
     const std::size_t bytes = Table::bytes_for(size);
     void* const address = memory.allocate(bytes, alignof(Table));
     if (address == nullptr) return false;
     auto* next = ::new (address) Table{size, seed};
     if (previous != nullptr) {
       for (std::size_t i = 0; i < previous->size(); ++i) {
-        Node* node = previous->at(i).node.load(std::memory_order_relaxed);
-        if (node != nullptr && node != tombstone()) next->put(*node);
+        if (Node* const node = node_of(previous->at(i).load(std::memory_order_relaxed))) next->put(*node);
       }
       replaced = previous;
     }
@@ -195,7 +204,6 @@ class NameIndex {
   }
 
   atomic<Table*> table_{nullptr};
-  std::size_t size_ = 0;
 };
 
 FANFARE_NAMESPACE_END

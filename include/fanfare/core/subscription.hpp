@@ -59,14 +59,40 @@ class Binding : public Garbage {
   void* const context;
 
   // Under the channel's lock:
-  Binding* next = nullptr;     ///< in the subscription
+  Binding* next = nullptr;     ///< in the subscription; see `Bindings`
   void* node = nullptr;        ///< the event's node; null: all events
   std::uint64_t id = 0;        ///< within the registry
   std::uint64_t sequence = 0;  ///< in the subscriber list; 0: not entered yet
-  std::size_t position = 0;    ///< a hint
+  std::uint32_t position = 0;  ///< a hint
 
  protected:
   ~Binding() = default;
+};
+
+/// The bindings of one subscription, in order. Only the last is known, and the first is its next one.
+class Bindings {
+ public:
+  void add(Binding& binding) noexcept {
+    binding.next = last_ == nullptr ? &binding : std::exchange(last_->next, &binding);
+    last_ = &binding;
+  }
+  /// Empties it. \returns the first; the last one's next is null.
+  [[nodiscard]] Binding* take() noexcept {
+    if (last_ == nullptr) return nullptr;
+    return std::exchange(std::exchange(last_, nullptr)->next, nullptr);
+  }
+  /// Calls `f(Binding&)` for each, while it returns true. \returns whether all did.
+  template <class F>
+  bool each(F f) const {
+    if (last_ == nullptr) return true;
+    for (Binding* binding = last_->next;; binding = binding->next) {
+      if (!f(*binding)) return false;
+      if (binding == last_) return true;
+    }
+  }
+
+ private:
+  Binding* last_ = nullptr;
 };
 
 template <class F>
@@ -146,6 +172,12 @@ class OwnedCallable {
 
 class ChannelFace;
 
+/// What becomes of a subscription while its setup runs. Used by the thread that subscribes.
+struct Setup {
+  bool ended = false;     ///< the subscription has ended inside its own setup
+  errc error = errc::ok;  ///< the first that a `bind` met
+};
+
 /// What a channel knows of one subscription.
 class SubscriptionState : public Garbage {
  public:
@@ -153,18 +185,14 @@ class SubscriptionState : public Garbage {
 
   ChannelFace* const channel;
   const std::uint64_t id;
+  Setup* setup = nullptr;  ///< while it runs
 
   // Under the channel's lock:
-  Binding* first = nullptr;
-  Binding* last = nullptr;
+  Bindings bindings;
   std::uint64_t queue_sequence = 0;  ///< of its sink in the list of queues; 0: none
-  std::size_t queue_position = 0;
-  std::size_t members = 1;  ///< how many subscribers it counts as
-  bool entered = false;
-
-  // Of the thread that subscribes, until it has entered:
-  errc setup_error = errc::ok;  ///< the first that a `bind` met
-  bool* ended_early = nullptr;  ///< told when the subscription ends inside its own setup
+  std::uint32_t queue_position = 0;
+  std::uint32_t members : 31 = 1;  ///< how many subscribers it counts as
+  bool entered : 1 = false;
 
   Block destroy() noexcept override {
     this->SubscriptionState::~SubscriptionState();
@@ -190,7 +218,7 @@ enum class Leave : bool { at_once, waiting };
 
 /// A channel as objects see it that do not know its registry's policies. Called rarely: on control paths, and once per
 /// trigger through a handle.
-class ChannelFace {
+class ChannelFace : public Garbage {
  public:
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual bool closed() const noexcept = 0;

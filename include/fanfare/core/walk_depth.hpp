@@ -73,6 +73,7 @@ class WalkDepthDomain {
   }
   template <Memory AnyMemory>
   void destroy_all(Queue& /*queue*/, AnyMemory& /*memory*/) noexcept {}
+  [[nodiscard]] bool empty(const Queue& /*queue*/) const noexcept { return pending_.empty(); }
   [[nodiscard]] std::size_t bytes(const Queue& /*queue*/) const noexcept { return 0; }
   [[nodiscard]] std::size_t unqueued_bytes() const noexcept { return pending_.bytes(); }
   [[nodiscard]] bool due(const Queue& /*queue*/) const noexcept { return depth_ == 0 && !pending_.empty(); }

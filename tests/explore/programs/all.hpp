@@ -16,6 +16,7 @@ void for_each_program(F f) {
   f.template operator()<TriggerReplace>();
   f.template operator()<TriggerReuse>();
   f.template operator()<TriggerGrow>();
+  f.template operator()<TriggerGrowArray>();
   f.template operator()<TriggerGrowLeave>();
   f.template operator()<TriggerClear>();
   f.template operator()<TriggerInNewBlock>();
@@ -41,6 +42,7 @@ void for_each_program(F f) {
   f.template operator()<RegistryLeave>();
   f.template operator()<RegistryLastLeave>();
   f.template operator()<RegistryTriggerLastLeave>();
+  f.template operator()<RegistryTriggerBindAll>();
   f.template operator()<RegistryEnd>();
   f.template operator()<RegistryEndLeave>();
   f.template operator()<RegistryEndEncode>();

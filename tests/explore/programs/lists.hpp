@@ -194,6 +194,32 @@ class TriggerReuse : public ListProgram<Env> {
   }
 };
 
+/// The first array takes the place of the slot in the list, which is never freed; this is about an array that is.
+template <class Env>
+class TriggerGrowArray : public ListProgram<Env> {
+ public:
+  static constexpr const char* name = "trigger | grow an array + free";
+  static constexpr std::size_t threads = 2;
+  TriggerGrowArray() {
+    this->template add<0>();
+    this->template add<1>();  // fills an array of two
+  }
+  void run(std::size_t thread) {
+    if (thread == 0) {
+      const auto calls = this->trigger();
+      Env::require(calls[0] == 1 && calls[1] == 1, "one who was there all the time is not called once");
+      Env::require(calls[2] <= 1, "one is called twice");
+    } else {
+      this->template add<2>();
+      this->collect();
+    }
+  }
+  void end() {
+    const auto calls = this->trigger();
+    Env::require(calls[0] == 1 && calls[1] == 1 && calls[2] == 1, "the list is not what it should be");
+  }
+};
+
 template <class Env>
 class TriggerGrow : public ListProgram<Env> {
  public:

@@ -115,6 +115,26 @@ class RegistryTriggerLastLeave : public RegistryProgram<Env> {
   Subscription goes = this->subscribe("room");
 };
 
+/// Somebody who wants all events comes, the first in the channel to do so.
+template <class Env>
+class RegistryTriggerBindAll : public RegistryProgram<Env> {
+ public:
+  static constexpr const char* name = "registry: trigger | bind to all";
+  static constexpr std::size_t threads = 2;
+  void run(std::size_t thread) {
+    if (thread == 0) {
+      const std::size_t delivered = this->trigger("room");
+      Env::require(delivered == 1 || delivered == 2, "an event has got lost");
+    } else {
+      guest.bind_all([](const Event& event) { Env::require(event.name() == "event", "an event has changed"); });
+    }
+  }
+  void end() { Env::require(this->trigger("room") == 2, "a subscriber is deaf"); }
+
+ private:
+  Subscription guest = this->subscribe("room");
+};
+
 /// The registry ends while somebody triggers through a handle: what its destructor has waited for is over.
 template <class Env>
 class RegistryEnd : public RegistryProgram<Env> {
