@@ -651,11 +651,11 @@ class Channel final : public ChannelFace {
         return;
       }
       if (step == nullptr || step->begin(state())) {
-        order_->last_id.number += 1;
-        delivery.result.id = order_->last_id;
+        const EventId id{order_->last_id.epoch, ++order_->last_id.number};
+        delivery.result.id = id;
         take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
-          delivery.message->set_id(order_->last_id);
+          delivery.message->set_id(id);
           if (state() != nullptr) {
             state()->on_event(MessagePtr::share(*delivery.message));
             delivery.unsettled = state()->keeps() != kept_;
@@ -1005,10 +1005,11 @@ class Channel final : public ChannelFace {
     if (reporting_) return;
     reporting_ = true;
     for (; transitions_ != 0 && !cleared_; --transitions_) {
-      reported_occupied_ = !reported_occupied_;
+      const bool occupied = !reported_occupied_;
+      reported_occupied_ = occupied;
       core_.report_begins();
       lock.unlock();
-      core_.report(name(), reported_occupied_);
+      core_.report(name(), occupied);  // without the lock none of the flags is read: they share a word
       core_.report_ends();
       lock.lock();
     }

@@ -35,7 +35,6 @@ class SubscriberList {
   using plain = typename A::template plain<T>;
 
   struct Run;
-  struct Cold;
 
  public:
   /// Identifies an element for as long as the list lives. Grows from element to element.
@@ -67,14 +66,14 @@ class SubscriberList {
     [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
     /// Who the slot belongs to. \pre its function was non-null.
     [[nodiscard]] std::uint64_t owner(const Slot& slot) const noexcept {
-      return cold_of(slots_, capacity_)[&slot - slots_].owner.read();
+      const Run& run = reinterpret_cast<const Run*>(slots_)[-1];  // the slots stand behind it
+      return run.cold()[&slot - slots_].owner.read();
     }
 
    private:
     friend class SubscriberList;
     const Slot* slots_ = nullptr;
-    std::uint32_t count_ = 0;
-    std::uint32_t capacity_ = 0;
+    std::size_t count_ = 0;
   };
 
   /// An element to add.
@@ -97,7 +96,6 @@ class SubscriberList {
     // (24) acquire; pairs with the release in (25): a counted slot shows its function, so two walks of one view agree
     // on whom they meet, but for those who leave in between.
     view.count_ = run->count.load(std::memory_order_acquire);
-    view.capacity_ = run->capacity;
     return view;
   }
 
@@ -180,18 +178,14 @@ class SubscriberList {
   };
   static_assert(alignof(Cold) <= alignof(Slot));
 
-  [[nodiscard]] static const Cold* cold_of(const Slot* slots, std::size_t capacity) noexcept {
-    return reinterpret_cast<const Cold*>(slots + capacity);
-  }
-
   /// The beginning of some slots and, behind them, what walks do not need.
   struct alignas(Slot) Run {
     explicit Run(std::uint32_t capacity_) noexcept : capacity(capacity_) {}
 
     [[nodiscard]] Slot* slots() noexcept { return reinterpret_cast<Slot*>(this + 1); }
     [[nodiscard]] const Slot* slots() const noexcept { return reinterpret_cast<const Slot*>(this + 1); }
-    [[nodiscard]] Cold* cold() noexcept { return const_cast<Cold*>(cold_of(slots(), capacity)); }
-    [[nodiscard]] const Cold* cold() const noexcept { return cold_of(slots(), capacity); }
+    [[nodiscard]] Cold* cold() noexcept { return reinterpret_cast<Cold*>(slots() + capacity); }
+    [[nodiscard]] const Cold* cold() const noexcept { return const_cast<Run*>(this)->cold(); }
 
     [[nodiscard]] Sequence last() const noexcept {
       const std::size_t size = count.load(std::memory_order_relaxed);
