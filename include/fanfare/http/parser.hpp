@@ -12,6 +12,8 @@
 #include <boost/beast/http/verb.hpp>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +24,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 FANFARE_NAMESPACE_BEGIN
 
@@ -158,13 +164,13 @@ struct FeedResult {
 
 namespace detail {
 
+/// The characters that may be in the name of a host with a port (RFC 3986 §3.2.2).
+inline constexpr std::array<bool, 256> host_characters = characters("-._~%!$&'()*+;=:[]");
+
 /// Whether it is the name of a host, perhaps with a port: nothing in it ends a host or makes a list of it (RFC 3986
 /// §3.2.2). It may be empty.
 [[nodiscard]] constexpr bool is_host(std::string_view text) noexcept {
-  for (const char c : text) {
-    if (!is_alphanumeric(c) && std::string_view("-._~%!$&'()*+;=:[]").find(c) == std::string_view::npos) return false;
-  }
-  return true;
+  return std::all_of(text.begin(), text.end(), [](char c) { return is_among(host_characters, c); });
 }
 
 /// Makes room for `needed` bytes: at least doubles, but never above `most` where `needed` is not.
@@ -179,30 +185,69 @@ inline void grow(std::string& text, std::size_t needed, std::size_t most) {
 
 /// How many bytes of a text come before its first control character; tabs are none.
 [[nodiscard]] inline std::size_t plain_prefix(std::string_view text) noexcept {
-  constexpr std::uint64_t ones = 0x0101010101010101U;
-  // Eight at a time. It may take a byte behind a control character for another one, but misses none.
-  const auto may_have_control = [](std::uint64_t bytes) {
-    const std::uint64_t without_delete = bytes ^ (ones * 0x7f);
-    return (((bytes - ones * 0x20) & ~bytes) | ((without_delete - ones) & ~without_delete)) & (ones * 0x80);
-  };
   std::size_t at = 0;
   while (true) {
-    for (std::uint64_t bytes = 0; text.size() - at >= sizeof bytes; at += sizeof bytes) {
-      std::memcpy(&bytes, text.data() + at, sizeof bytes);
-      if (may_have_control(bytes) != 0) break;
+    // As many at a time as can be.
+#if defined(__SSE2__)
+    using Block = __m128i;
+    for (; text.size() - at >= sizeof(Block); at += sizeof(Block)) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
+      const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+      const __m128i controls = _mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
+      const __m128i tabs = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t'));
+      const auto found = static_cast<unsigned>(_mm_movemask_epi8(_mm_andnot_si128(tabs, controls)));
+      if (found != 0) return at + static_cast<std::size_t>(std::countr_zero(found));
     }
-    const std::size_t end = std::min(at + sizeof(std::uint64_t), text.size());
+#else
+    using Block = std::uint64_t;
+    constexpr Block ones = 0x0101010101010101U;
+    for (Block bytes = 0; text.size() - at >= sizeof(Block); at += sizeof(Block)) {
+      std::memcpy(&bytes, text.data() + at, sizeof bytes);
+      // It may take a tab, or a byte behind a control character, for another one, but misses none.
+      const Block without_delete = bytes ^ (ones * 0x7f);
+      const Block found = ((bytes - ones * 0x20) & ~bytes) | ((without_delete - ones) & ~without_delete);
+      if ((found & (ones * 0x80)) != 0) break;
+    }
+#endif
+    const std::size_t end = std::min(at + sizeof(Block), text.size());
     while (at < end && !is_control(text[at])) ++at;
     if (at < end || at == text.size()) return at;
   }
 }
+
+/// Where a `RequestReader` is in its request.
+struct ReaderState {
+  enum class Phase : std::uint8_t { header, body, size_line, chunk_data, trailers, done };
+
+  std::uint64_t chunk_left_ = 0;
+  std::size_t plain_left_ = 0;  ///< Of a body whose header Beast has not seen.
+  std::size_t piece_bytes_ = 0;
+  std::size_t extension_bytes_ = 0;  ///< Of all chunks so far.
+  std::size_t line_bytes_ = 0;
+  std::size_t line_ = 0;  ///< Of the piece.
+  std::size_t taken_fields_ = 0;
+  std::uint32_t fields_ = 0;
+  std::uint32_t target_bytes_ = 0;
+  std::uint32_t hosts_ = 0;
+  std::uint32_t lengths_ = 0;
+  std::uint32_t encodings_ = 0;
+  std::uint8_t method_bytes_ = 0;
+  std::uint8_t spaces_ = 0;
+  std::uint8_t chunk_end_left_ = 0;  ///< Of the CR LF behind a chunk.
+  Phase phase_ = Phase::header;
+  ParserError error_ = ParserError::none;
+  bool after_cr_ = false;
+  bool after_chunk_ = false;  ///< Whether size lines begin with the CR LF of the chunk before.
+  bool expects_continue_ = false;
+  bool beast_began_ = false;  ///< Whether Beast has seen anything of the request.
+};
 
 /// Reads one request, and others after it.
 ///
 /// What is not plain (see `read_plain_header`) Beast interprets. It gets whole pieces: the header, a chunk's size line, the
 /// last chunk with the trailers, or body bytes. Where a piece ends is found here, together with the limits and what can be
 /// refused at once; so the outcome does not depend on how the bytes were split, and Beast scans nothing twice.
-class RequestReader final : private boost::beast::http::basic_parser<true> {
+class RequestReader final : private boost::beast::http::basic_parser<true>, private ReaderState {
  public:
   /// \param memory  any request; what it says is forgotten.
   explicit RequestReader(const ParserLimits& limits, Request&& memory = {}) noexcept
@@ -216,7 +261,14 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
 
   /// Begins another request in the memory of the one before.
   void restart(const ParserLimits& limits) noexcept {
-    *this = RequestReader(limits, std::move(request_));
+    if (beast_began_) {
+      *this = RequestReader(limits, std::move(request_));
+    } else {
+      limits_ = limits;
+      body_limit(limits.body_bytes);
+      static_cast<ReaderState&>(*this) = {};
+      if (piece_.capacity() != 0) std::string().swap(piece_);
+    }
     request_.target.clear();
     request_.body.clear();
     keep_little(request_.target, kept_bytes);
@@ -249,7 +301,6 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   using string_view = boost::beast::string_view;
   using field = boost::beast::http::field;
 
-  enum class Phase : std::uint8_t { header, body, size_line, chunk_data, trailers, done };
   enum class Scan : std::uint8_t { more, piece, failed };
 
   // What the next request finds is bounded: whoever sends it did not ask for the memory.
@@ -275,6 +326,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   /// Takes bytes of a piece that is made of lines; at its end, has Beast read it.
   [[nodiscard]] ParserError take_lines(std::string_view bytes, std::size_t& at) {
     const std::size_t begin = at;
+    if (phase_ == Phase::header && piece_bytes_ == 0 && read_plain_header(bytes, at)) return ParserError::none;
     const Scan scan = find_piece(bytes, at);
     if (scan == Scan::failed) return error_;
     if (scan == Scan::more || !piece_.empty() || phase_ == Phase::size_line) {
@@ -385,10 +437,12 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
 
   [[nodiscard]] ParserError read_piece(std::string_view piece) {
     if (phase_ == Phase::size_line) return read_size_line(piece);
-    if (phase_ == Phase::header && read_plain_header(piece)) {
+    // One that came at once has been tried already.
+    if (std::size_t read = 0; phase_ == Phase::header && !piece_.empty() && read_plain_header(piece, read)) {
       std::string().swap(piece_);
       return ParserError::none;
     }
+    beast_began_ = true;
     error_code code;
     const std::size_t read = put(buffer(piece), code);
     if (code) return error_of(code, piece);
@@ -404,19 +458,21 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     return ParserError::none;
   }
 
-  /// Reads a header as most are: HTTP/1.1 with a path, one Host, a length or no body, and nothing else that changes what
-  /// the request means. Whatever is different in it, right or wrong, is left to Beast.
-  /// \returns  whether it was such a header.
-  [[nodiscard]] bool read_plain_header(std::string_view piece) {
+  /// Reads a header as most are, if all of it is there: HTTP/1.1 with a path, one Host, a length or no body, and nothing else
+  /// that changes what the request means. Whatever is different in it, right or wrong, is left to Beast.
+  /// \param at  is put behind the header.
+  /// \returns   whether it was such a header.
+  [[nodiscard]] bool read_plain_header(std::string_view bytes, std::size_t& at) {
     constexpr std::string_view version = " HTTP/1.1";
-    std::string_view line = take_line(piece);
-    if (!line.ends_with(version)) return false;
+    std::string_view rest = bytes.substr(at, limits_.header_bytes);
+    std::string_view line;
+    if (!take_plain_line(rest, line) || !line.ends_with(version)) return false;
     line.remove_suffix(version.size());
-    const std::size_t space = line.find(' ');
-    if (space == std::string_view::npos) return false;
+    const std::size_t space = token_prefix(line);
+    if (space == 0 || space > longest_method || space == line.size() || line[space] != ' ') return false;
     const std::string_view method = line.substr(0, space);
     const std::string_view target = line.substr(space + 1);
-    if (!is_token(method) || method == "CONNECT" || !target.starts_with('/')) return false;
+    if (target.size() > limits_.target_bytes || !target.starts_with('/') || method == "CONNECT") return false;
     for (const char c : {' ', '\t', '#'}) {
       if (target.find(c) != std::string_view::npos) return false;
     }
@@ -424,41 +480,43 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     bool host = false;
     bool close = false;
     std::optional<std::uint64_t> length;
-    request_.fields.reserve(fields_);
-    while (!(line = take_line(piece)).empty()) {
-      const std::size_t colon = line.find(':');
-      if (colon == std::string_view::npos) return false;
+    taken_fields_ = 0;  // there may have been an attempt before
+    for (;;) {
+      if (!take_plain_line(rest, line)) return false;
+      if (line.empty()) break;
+      const std::size_t colon = token_prefix(line);
+      if (colon == 0 || colon == line.size() || line[colon] != ':' || taken_fields_ == limits_.fields) return false;
       const std::string_view name = line.substr(0, colon);
-      const std::string_view value = trim(line.substr(colon + 1));
-      if (!is_token(name)) return false;
+      const std::string_view value = without_space(line.substr(colon + 1));
       switch (name.size()) {
         case 4:  // the sizes of the names below
-          if (!same_word(name, "host")) break;
+          if (!is_name(name, "host")) break;
           if (std::exchange(host, true) || !is_host(value)) return false;
           break;
         case 6:
-          if (same_word(name, "expect")) return false;
+          if (is_name(name, "expect")) return false;
           break;
         case 10:
-          if (!same_word(name, "connection")) break;
+          if (!is_name(name, "connection")) break;
           if (same_word(value, "close")) {
             close = true;
-          } else if (!same_word(value, "keep-alive")) {
+          } else if (!same_word(value, "keep-alive") && !same_word(value, "upgrade") &&
+                     !same_word(value, "keep-alive, upgrade")) {
             return false;
           }
           break;
         case 14:
-          if (!same_word(name, "content-length")) break;
+          if (!is_name(name, "content-length")) break;
           if (length || !is_number(value) || value.size() > 9) return false;
           length = 0;
           for (const char digit : value) length = *length * 10 + static_cast<std::uint64_t>(digit - '0');
           if (*length > limits_.body_bytes) return false;
           break;
         case 16:
-          if (same_word(name, "proxy-connection")) return false;
+          if (is_name(name, "proxy-connection")) return false;
           break;
         case 17:
-          if (same_word(name, "transfer-encoding")) return false;
+          if (is_name(name, "transfer-encoding")) return false;
           break;
         default: break;
       }
@@ -472,14 +530,36 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
     request_.fields.resize(taken_fields_);
     plain_left_ = length.value_or(0);
     phase_ = plain_left_ == 0 ? Phase::done : Phase::body;
+    at = static_cast<std::size_t>(rest.data() - bytes.data());
     return true;
   }
 
-  /// Takes a line off a piece, whose lines end with CR LF and have no other CR.
-  [[nodiscard]] static std::string_view take_line(std::string_view& piece) noexcept {
-    const std::string_view line = piece.substr(0, piece.find('\r'));
-    piece.remove_prefix(line.size() + 2);
-    return line;
+  /// Whether a token is a name, which has letters of lower case and hyphens alone, without regard to case.
+  /// \pre  it has the size of the name.
+  template <std::size_t N>
+  [[nodiscard]] static bool is_name(std::string_view token, const char (&name)[N]) noexcept {
+    // The bit that makes lower case of letters makes nothing in a token a hyphen.
+    unsigned difference = 0;
+    for (std::size_t i = 0; i < N - 1; ++i)
+      difference |= (static_cast<unsigned char>(token[i]) | 0x20U) ^ static_cast<unsigned char>(name[i]);
+    return difference == 0;
+  }
+
+  /// Takes a line that has no control character and ends with CR LF off what has come of a header.
+  [[nodiscard]] static bool take_plain_line(std::string_view& rest, std::string_view& line) noexcept {
+    const std::size_t size = plain_prefix(rest);
+    if (rest.size() - size < 2 || rest[size] != '\r' || rest[size + 1] != '\n') return false;
+    line = rest.substr(0, size);
+    rest.remove_prefix(size + 2);
+    return true;
+  }
+
+  /// As `trim`, for what has at most a space or two.
+  [[nodiscard]] static std::string_view without_space(std::string_view text) noexcept {
+    const auto is_space = [](char c) { return c == ' ' || c == '\t'; };
+    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+    return text;
   }
 
   [[nodiscard]] ParserError read_size_line(std::string_view line) {
@@ -648,7 +728,12 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   }
 
   void add_field(std::string_view name, std::string_view value) {
-    if (taken_fields_ == request_.fields.size()) request_.fields.emplace_back();
+    if (taken_fields_ == request_.fields.size()) {
+      if (taken_fields_ == request_.fields.capacity()) {
+        request_.fields.reserve(std::min<std::size_t>(std::max<std::size_t>(2 * taken_fields_, 8), limits_.fields));
+      }
+      request_.fields.emplace_back();
+    }
     Field& next = request_.fields[taken_fields_++];  // it may be one of the request before
     next.name.assign(name);
     next.value.assign(value);
@@ -685,26 +770,6 @@ class RequestReader final : private boost::beast::http::basic_parser<true> {
   Request request_;
   std::string piece_;  ///< What came of a piece that is not whole yet.
   std::string host_;   ///< The host of a URL in the request line.
-  std::uint64_t chunk_left_ = 0;
-  std::size_t plain_left_ = 0;  ///< Of a body whose header Beast has not seen.
-  std::size_t piece_bytes_ = 0;
-  std::size_t extension_bytes_ = 0;  ///< Of all chunks so far.
-  std::size_t line_bytes_ = 0;
-  std::size_t line_ = 0;  ///< Of the piece.
-  std::size_t taken_fields_ = 0;
-  std::uint32_t fields_ = 0;
-  std::uint32_t target_bytes_ = 0;
-  std::uint32_t hosts_ = 0;
-  std::uint32_t lengths_ = 0;
-  std::uint32_t encodings_ = 0;
-  std::uint8_t method_bytes_ = 0;
-  std::uint8_t spaces_ = 0;
-  std::uint8_t chunk_end_left_ = 0;  ///< Of the CR LF behind a chunk.
-  Phase phase_ = Phase::header;
-  ParserError error_ = ParserError::none;
-  bool after_cr_ = false;
-  bool after_chunk_ = false;  ///< Whether size lines begin with the CR LF of the chunk before.
-  bool expects_continue_ = false;
 };
 
 }  // namespace detail

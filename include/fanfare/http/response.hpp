@@ -9,7 +9,6 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -119,24 +118,34 @@ inline constexpr std::string_view continue_response = "HTTP/1.1 100 Continue\r\n
 
 namespace detail {
 
-/// A bit for each ASCII character that may be in a token (RFC 9110 §5.6.2).
-inline constexpr std::array<std::uint64_t, 2> token_characters = [] {
-  std::array<std::uint64_t, 2> bits{};
+/// Which characters are ASCII letters, digits or in `others`.
+[[nodiscard]] constexpr std::array<bool, 256> characters(std::string_view others) noexcept {
+  std::array<bool, 256> set{};
   for (unsigned c = 0; c < 128; ++c) {
     const char character = static_cast<char>(c);
-    const bool sign = std::string_view("!#$%&'*+-.^_`|~").find(character) != std::string_view::npos;
-    if (sign || is_alphanumeric(character)) bits[c / 64] |= std::uint64_t{1} << c % 64;
+    set[c] = is_alphanumeric(character) || others.find(character) != std::string_view::npos;
   }
-  return bits;
-}();
+  return set;
+}
+
+/// Whether it is one of `characters(…)`.
+[[nodiscard]] constexpr bool is_among(const std::array<bool, 256>& set, char c) noexcept {
+  return set[static_cast<unsigned char>(c)];
+}
+
+/// The characters that may be in a token (RFC 9110 §5.6.2).
+inline constexpr std::array<bool, 256> token_characters = characters("!#$%&'*+-.^_`|~");
+
+/// How many characters of a text come before its first that may not be in a token.
+[[nodiscard]] constexpr std::size_t token_prefix(std::string_view text) noexcept {
+  std::size_t size = 0;
+  while (size < text.size() && is_among(token_characters, text[size])) ++size;
+  return size;
+}
 
 /// RFC 9110 §5.6.2.
 [[nodiscard]] constexpr bool is_token(std::string_view text) noexcept {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 128 || (token_characters[byte / 64] >> byte % 64 & 1U) == 0) return false;
-  }
-  return !text.empty();
+  return !text.empty() && token_prefix(text) == text.size();
 }
 
 inline void append_field(std::string& out, std::string_view name, std::string_view value) {
@@ -149,6 +158,30 @@ inline void append_number(std::string& out, std::size_t number) {
   const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
   out.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
 }
+
+/// A few short lines, put together before they are appended: one by one would cost more.
+/// \pre  they are no longer than 192 bytes.
+class Line {
+ public:
+  Line() noexcept {}  // NOLINT(modernize-use-equals-default): the room stays as it is
+
+  Line& add(std::string_view text) noexcept {
+    end_ = std::copy(text.begin(), text.end(), end_);
+    return *this;
+  }
+  Line& add(std::size_t number) noexcept {
+    end_ = std::to_chars(end_, room_.data() + room_.size(), number).ptr;
+    return *this;
+  }
+  void append_to(std::string& out) {
+    out.append(room_.data(), static_cast<std::size_t>(end_ - room_.data()));
+    end_ = room_.data();
+  }
+
+ private:
+  std::array<char, 192> room_;
+  char* end_ = room_.data();
+};
 
 }  // namespace detail
 
@@ -173,26 +206,23 @@ inline bool append(std::string& out, const Response& response, const ReplyTo& to
   // At least doubled: room for exactly this would copy pipelined answers again and again.
   const std::size_t needed = out.size() + body.size() + 256;
   if (needed > out.capacity()) out.reserve(std::max(needed, 2 * out.capacity()));
-  out.append("HTTP/1.1 ");
-  detail::append_number(out, status);
-  out.append(" ").append(reason_phrase(status)).append("\r\n");
+  detail::Line line;
+  line.add("HTTP/1.1 ").add(status).add(" ").add(reason_phrase(status)).add("\r\n");
   if (!body.empty() && !response.content_type.empty()) {
     if (response.content_type == "application/json") {
-      out.append("Content-Type: application/json\r\n");
+      line.add("Content-Type: application/json\r\n");
     } else {
+      line.append_to(out);
       detail::append_field(out, "Content-Type", response.content_type);
     }
   }
-  if (has_length) {
-    out.append("Content-Length: ");
-    detail::append_number(out, body.size());
-    out.append("\r\n");
-  }
+  if (has_length) line.add("Content-Length: ").add(body.size()).add("\r\n");
   if (!open) {
-    out.append("Connection: close\r\n");
+    line.add("Connection: close\r\n");
   } else if (to.version == 10 && !interim) {
-    out.append("Connection: keep-alive\r\n");
+    line.add("Connection: keep-alive\r\n");
   }
+  line.append_to(out);
   for (const Field& field : response.fields) {
     const bool written_above =
         detail::same_word(field.name, "content-length") || detail::same_word(field.name, "transfer-encoding") ||
