@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
@@ -115,6 +117,23 @@ TEST(Signer, HashesAgainAndAgain) {
     EXPECT_TRUE(signer.signature_matches("Jefe", "what do ya want for nothing?",
                                          "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
   }
+}
+
+TEST(Signer, SignsWithAnyKeyAfterAnyOther) {
+  const std::string text = "what is signed";
+  std::vector<std::string> secrets{"a", "b", "", "a", "a", "ab", std::string("a\0", 2), "a"};
+  for (const std::size_t size : {63U, 64U, 65U, 64U, 200U, 64U, 1U}) secrets.push_back(std::string(size, 's'));
+  pusher::Signer signer;
+  for (const std::string& one : secrets) {
+    for (const std::string& other : secrets) {
+      EXPECT_EQ(signer.hmac_sha256(one, text).text(), pusher::hmac_sha256_hex(one, text));
+      EXPECT_EQ(signer.hmac_sha256(other, text).text(), pusher::hmac_sha256_hex(other, text));
+    }
+  }
+  pusher::Signer moved = std::move(signer);
+  EXPECT_EQ(moved.hmac_sha256("a", text).text(), pusher::hmac_sha256_hex("a", text));
+  signer = pusher::Signer();
+  EXPECT_EQ(signer.hmac_sha256("a", text).text(), pusher::hmac_sha256_hex("a", text));
 }
 
 // The properties of the whole process are changed: put back at the end.

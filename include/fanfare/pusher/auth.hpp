@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -35,18 +37,29 @@ namespace detail {
 /// Two lower-case hexadecimal digits for each byte.
 template <std::size_t Bytes>
 [[nodiscard]] constexpr std::array<char, 2 * Bytes> hex(const std::array<unsigned char, Bytes>& bytes) noexcept {
-  constexpr std::string_view digits = "0123456789abcdef";
+  // Without a table, which compilers do for many bytes at once.
+  const auto digit = [](unsigned value) { return static_cast<char>(value + '0' + (value > 9 ? 'a' - '0' - 10 : 0)); };
   std::array<char, 2 * Bytes> text{};
   for (std::size_t i = 0; i < Bytes; ++i) {
-    text[2 * i] = digits[bytes[i] >> 4];
-    text[2 * i + 1] = digits[bytes[i] & 0xf];
+    text[2 * i] = digit(bytes[i] >> 4U);
+    text[2 * i + 1] = digit(bytes[i] & 0xfU);
   }
   return text;
 }
 
 /// Whether two texts are the same, in a time that tells nothing but whether their sizes are.
 [[nodiscard]] inline bool same_secretly(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+  if (a.size() != b.size()) return false;
+  // Volatile, so that no compiler stops at the first difference.
+  volatile std::uint64_t difference = 0;
+  std::size_t i = 0;
+  for (std::uint64_t x = 0, y = 0; a.size() - i >= sizeof x; i += sizeof x) {
+    std::memcpy(&x, a.data() + i, sizeof x);
+    std::memcpy(&y, b.data() + i, sizeof y);
+    difference = difference | (x ^ y);
+  }
+  for (; i < a.size(); ++i) difference = difference | static_cast<unsigned char>(a[i] ^ b[i]);
+  return difference == 0;
 }
 
 /// A hash function of libcrypto, which is found once, and room for one computation.
@@ -60,27 +73,78 @@ class Hash {
   template <std::size_t Bytes>
   [[nodiscard]] bool operator()(std::array<unsigned char, Bytes>& digest,
                                 std::initializer_list<std::string_view> parts) noexcept {
-    if (hash_ == nullptr) hash_.reset(EVP_MD_fetch(nullptr, name_, nullptr));
-    if (context_ == nullptr) context_.reset(EVP_MD_CTX_new());
-    if (hash_ == nullptr || context_ == nullptr) return false;
-    bool ok = EVP_DigestInit_ex2(context_.get(), hash_.get(), nullptr) == 1;
+    if (!begin(context_)) return false;
     for (const std::string_view part : parts) {
-      ok = ok && (part.empty() || EVP_DigestUpdate(context_.get(), part.data(), part.size()) == 1);
+      if (!part.empty() && EVP_DigestUpdate(context_.get(), part.data(), part.size()) != 1) return false;
     }
-    unsigned size = 0;
-    static_assert(Bytes <= EVP_MAX_MD_SIZE);
-    return ok && EVP_MD_get_size(hash_.get()) == int{Bytes} &&
-           EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1;
+    return finish(digest);
   }
 
- private:
   struct Free {
     void operator()(EVP_MD* hash) const noexcept { EVP_MD_free(hash); }
     void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
   };
+  /// A computation that has begun, to be continued again and again; null before the first.
+  using Context = std::unique_ptr<EVP_MD_CTX, Free>;
+
+  /// Puts in what all computations begin with.
+  /// \returns  as the operator.
+  [[nodiscard]] bool begin(Context& context, std::string_view text) noexcept {
+    return begin(context) && EVP_DigestUpdate(context.get(), text.data(), text.size()) == 1;
+  }
+  /// The hash of what `begin` was given, and of the text behind it.
+  /// \pre      `begin` has succeeded.
+  /// \returns  as the operator.
+  template <std::size_t Bytes>
+  [[nodiscard]] bool go_on(const Context& begun, std::array<unsigned char, Bytes>& digest,
+                           std::string_view text) noexcept {
+    if (context_ == nullptr) context_.reset(EVP_MD_CTX_new());
+    return context_ != nullptr && EVP_MD_CTX_copy_ex(context_.get(), begun.get()) == 1 &&
+           EVP_DigestUpdate(context_.get(), text.data(), text.size()) == 1 && finish(digest);
+  }
+
+ private:
+  [[nodiscard]] bool begin(Context& context) noexcept {
+    if (hash_ == nullptr) hash_.reset(EVP_MD_fetch(nullptr, name_, nullptr));
+    if (context == nullptr) context.reset(EVP_MD_CTX_new());
+    return hash_ != nullptr && context != nullptr && EVP_DigestInit_ex2(context.get(), hash_.get(), nullptr) == 1;
+  }
+  template <std::size_t Bytes>
+  [[nodiscard]] bool finish(std::array<unsigned char, Bytes>& digest) noexcept {
+    unsigned size = 0;
+    static_assert(Bytes <= EVP_MAX_MD_SIZE);
+    return EVP_MD_get_size(hash_.get()) == int{Bytes} && EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1;
+  }
+
   const char* name_;
   std::unique_ptr<EVP_MD, Free> hash_;
-  std::unique_ptr<EVP_MD_CTX, Free> context_;
+  Context context_;
+};
+
+/// The last key of a `Signer`, and what signatures with it begin with.
+struct HmacKey {
+  static constexpr std::size_t most = 64;  // bytes: the hash of a longer one would be used (RFC 2104 §2)
+
+  HmacKey() = default;
+  HmacKey(HmacKey&&) = default;
+  HmacKey& operator=(HmacKey&&) = default;
+  ~HmacKey() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+
+  [[nodiscard]] bool is(std::string_view secret) const noexcept {
+    return secret == std::string_view(bytes.data(), size);
+  }
+  /// \pre  it has at most `most` bytes.
+  void set(std::string_view secret) noexcept {
+    std::copy(secret.begin(), secret.end(), bytes.begin());
+    size = secret.size();
+    begun = false;
+  }
+
+  std::array<char, most> bytes{};
+  std::size_t size = 0;
+  bool begun = false;
+  Hash::Context inner;
+  Hash::Context outer;
 };
 
 }  // namespace detail
@@ -88,29 +152,25 @@ class Hash {
 /// Signs and checks, again and again: what libcrypto has to look up and to allocate, it does for the first of each kind. A
 /// later change of libcrypto's default properties does not reach what was found.
 ///
-/// It knows no secret between two calls, and a key that changes needs nothing.
+/// It remembers the secret of the last signature until it ends, and what every signature with that begins with. A key that
+/// changes needs nothing.
 ///
 /// Thread safety: like an `int`: one for each thread.
 class Signer {
  public:
   /// Signs a text (RFC 2104, FIPS 180-4). \complexity O(size).
   [[nodiscard]] HexDigest<32> hmac_sha256(std::string_view secret, std::string_view text) noexcept {
-    constexpr std::size_t block_bytes = 64;
-    std::array<unsigned char, 32> digest{};
-    std::array<unsigned char, block_bytes> pad{};
-    HexDigest<32> result;
-    result.ok = secret.size() <= block_bytes || sha256_(digest, {secret});
-    if (!result.ok) return result;
-    if (secret.size() <= block_bytes) {
-      std::copy(secret.begin(), secret.end(), pad.begin());
-    } else {
-      std::copy(digest.begin(), digest.end(), pad.begin());
+    if (secret.size() > detail::HmacKey::most) {
+      std::array<unsigned char, 32> short_secret{};
+      return sha256_(short_secret, {secret}) ? hmac_sha256(view(short_secret), text) : HexDigest<32>{};
     }
-    for (unsigned char& byte : pad) byte ^= inner;
-    result.ok = sha256_(digest, {view(pad), text});
-    for (unsigned char& byte : pad) byte ^= inner ^ outer;
-    result.ok = result.ok && sha256_(digest, {view(pad), view(digest)});
-    OPENSSL_cleanse(pad.data(), pad.size());
+    // Most come with the key of the one before.
+    if (!key_.is(secret)) key_.set(secret);
+    HexDigest<32> result;
+    std::array<unsigned char, 32> digest{};
+    if (!key_.begun) key_.begun = begin(key_.inner, inner) && begin(key_.outer, outer);
+    result.ok =
+        key_.begun && sha256_.go_on(key_.inner, digest, text) && sha256_.go_on(key_.outer, digest, view(digest));
     result.digits = detail::hex(digest);
     return result;
   }
@@ -140,8 +200,19 @@ class Signer {
     return {reinterpret_cast<const char*>(bytes.data()), Bytes};
   }
 
+  /// Begins what is signed with the key.
+  [[nodiscard]] bool begin(detail::Hash::Context& context, unsigned char pad_byte) noexcept {
+    std::array<unsigned char, detail::HmacKey::most> pad{};
+    std::copy_n(key_.bytes.begin(), key_.size, pad.begin());
+    for (unsigned char& byte : pad) byte ^= pad_byte;
+    const bool ok = sha256_.begin(context, view(pad));
+    OPENSSL_cleanse(pad.data(), pad.size());
+    return ok;
+  }
+
   detail::Hash sha256_{"SHA256"};
   detail::Hash md5_{"MD5"};
+  detail::HmacKey key_;
 };
 
 /// Signs a text (RFC 2104, FIPS 180-4).
