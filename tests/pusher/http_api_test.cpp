@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -382,6 +383,44 @@ INSTANTIATE_TEST_SUITE_P(
         Spelling{"two attributes of a presence channel", "/apps/3/channels/presence-a",
                  "&info=user_count,subscription_count", "/apps/3/channels/presence-a", "",
                  "&info=user_count,subscription_count", true}));
+
+TEST_F(Api, takes_the_parameters_of_authentication_in_any_order) {
+  const std::string body = R"({"name":"n","channel":"c","data":"d"})";
+  const std::string sorted = joined(authentication(body));
+  const std::string signature = "auth_signature=" + signature_of("POST", "/apps/3/events", sorted);
+  std::vector<std::string> parts{signature};
+  for (std::size_t begin = 0; begin < sorted.size();) {
+    const std::size_t end = std::min(sorted.find('&', begin), sorted.size());
+    parts.push_back(sorted.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  ASSERT_EQ(parts.size(), 5U);
+  const auto status_of = [&](const std::string& query) {
+    return answer(request_of("POST", "/apps/3/events?" + query, body)).status;
+  };
+  std::sort(parts.begin(), parts.end());
+  do {
+    std::string query;
+    for (const std::string& part : parts) query += (query.empty() ? "" : "&") + part;
+    EXPECT_EQ(status_of(query), 200U) << query;
+    EXPECT_EQ(status_of("&" + query + "&&"), 200U) << query;
+    EXPECT_EQ(status_of(query + "&auth_key=" + std::string(key)), 400U) << query;
+    EXPECT_EQ(status_of(query + "&" + signature), 400U) << query;
+    EXPECT_EQ(status_of(query + "&auth_signature"), 400U) << query;
+    EXPECT_EQ(status_of(query + "&info="), 401U) << query;
+    query[query.find("auth_v")] = 'A';
+    EXPECT_EQ(status_of(query), 200U) << query;
+  } while (std::next_permutation(parts.begin(), parts.end()));
+}
+
+TEST_F(Api, signs_targets_of_any_size) {
+  for (const std::size_t size : {0U, 100U, 300U, 310U, 320U, 330U, 340U, 350U, 360U, 400U, 1000U}) {
+    const std::string path = "/apps/3/channels/" + std::string(size + 1, 'c');
+    const unsigned expected = size < 200 ? 200 : 400;  // the name is checked behind the signature
+    EXPECT_EQ(answer(signed_request("GET", path)).status, expected) << size;
+    EXPECT_EQ(answer(signed_request("GET", path, {}, {{"auth_signature", std::string(64, '0')}})).status, 401U);
+  }
+}
 
 TEST_F(Api, does_not_let_in_to_an_application_with_the_key_of_another) {
   ASSERT_NE(apps.add({.id = "4", .key = "other", .secret = std::string(secret)}), nullptr);

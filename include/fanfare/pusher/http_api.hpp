@@ -15,6 +15,7 @@
 #include <fanfare/pusher/app_directory.hpp>
 #include <fanfare/pusher/auth.hpp>
 #include <fanfare/pusher/frames.hpp>
+#include <fanfare/pusher/plain_event.hpp>
 #include <fanfare/pusher/socket_id.hpp>
 
 #include <boost/json/array.hpp>
@@ -32,7 +33,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -79,6 +82,104 @@ enum class SignedForm : std::uint8_t {
   raw,     ///< As it was sent.
 };
 
+/// The parameters that every request has, in the order of their names; the last is not signed.
+enum class AuthParameter : std::uint8_t { auth_key, auth_timestamp, auth_version, body_md5, auth_signature };
+inline constexpr std::array<std::string_view, 5> auth_parameters{"auth_key", "auth_timestamp", "auth_version",
+                                                                 "body_md5", "auth_signature"};
+
+/// A query as SDKs send it for an event: the parameters of authentication, each once at most and in the order of their
+/// names (the signature may be anywhere), and nothing else; nothing in it has to be decoded.
+class PlainQuery {
+ public:
+  /// \param query  has to outlive this.
+  /// \returns      whether it is such a query; nothing else means anything otherwise.
+  [[nodiscard]] bool read(std::string_view query) noexcept {
+    if (query.find('%') != std::string_view::npos || query.find('+') != std::string_view::npos) return false;
+    query_ = query;
+    std::size_t at = 0;
+    std::size_t next = 0;  // how many of those that are signed cannot come any more
+    do {
+      const std::size_t end = std::min(query.find('&', at), query.size());
+      const std::string_view part = query.substr(at, end - at);
+      std::size_t found = 0;
+      if (next < 1 && starts(part, "auth_key=")) {
+        found = next = 1;
+      } else if (next < 2 && starts(part, "auth_timestamp=")) {
+        found = next = 2;
+      } else if (next < 3 && starts(part, "auth_version=")) {
+        found = next = 3;
+      } else if (next < 4 && starts(part, "body_md5=")) {
+        found = next = 4;
+      } else if (values_[signature].data() == nullptr && starts(part, "auth_signature=")) {
+        found = signature + 1;
+        signature_begin_ = at;
+        signature_end_ = end;
+      } else {
+        return false;
+      }
+      --found;
+      values_[found] = part.substr(auth_parameters[found].size() + 1);
+      at = end + 1;
+    } while (at <= query.size());
+    return true;
+  }
+
+  [[nodiscard]] std::optional<std::string_view> find(AuthParameter parameter) const noexcept {
+    const std::string_view value = values_[static_cast<std::size_t>(parameter)];
+    if (value.data() == nullptr) return std::nullopt;
+    return value;
+  }
+
+  /// At least the size of the text that is signed.
+  [[nodiscard]] std::size_t signed_size(std::string_view method, std::string_view path) const noexcept {
+    return method.size() + path.size() + query_.size() + 2;
+  }
+  /// See `ApiQuery::signed_text`.
+  /// \returns  nothing where there is not enough room.
+  [[nodiscard]] std::optional<std::string_view> signed_text(std::string_view method, std::string_view path,
+                                                            std::span<char> room) const noexcept {
+    if (signed_size(method, path) > room.size()) return std::nullopt;
+    char* at = room.data();
+    const auto add = [&at](std::string_view text) { at = std::copy(text.begin(), text.end(), at); };
+    add(method);
+    *at++ = '\n';
+    add(path);
+    *at++ = '\n';
+    const bool is_signed = values_[signature].data() != nullptr;
+    if (is_signed) {
+      // With the `&` in front of it, or behind it where it is the first.
+      const std::size_t begin = signature_begin_ == 0 ? 0 : signature_begin_ - 1;
+      const std::size_t end = signature_begin_ == 0 ? std::min(signature_end_ + 1, query_.size()) : signature_end_;
+      add(query_.substr(0, begin));
+      add(query_.substr(end));
+    } else {
+      add(query_);
+    }
+    return std::string_view(room.data(), static_cast<std::size_t>(at - room.data()));
+  }
+
+ private:
+  static constexpr auto signature = static_cast<std::size_t>(AuthParameter::auth_signature);
+
+  template <std::size_t N>
+  [[nodiscard]] static bool starts(std::string_view part, const char (&name)[N]) noexcept {
+    return part.size() >= N - 1 && std::memcmp(part.data(), name, N - 1) == 0;  // of a fixed size: no call
+  }
+
+  std::string_view query_;
+  std::array<std::string_view, auth_parameters.size()> values_{};  // without data where there is none
+  std::size_t signature_begin_ = 0;
+  std::size_t signature_end_ = 0;
+};
+
+/// Room for a text that is signed.
+struct SignedText {
+  SignedText() noexcept {}  // NOLINT(modernize-use-equals-default): the room stays as it is
+
+  std::array<char, 512> small;
+  std::string large;
+};
+
 /// The parameters of a query, decoded. Names compare without regard to case.
 class ApiQuery {
  public:
@@ -88,31 +189,21 @@ class ApiQuery {
 
   /// \param query  has to outlive this.
   [[nodiscard]] Refusal read(std::string_view query) {
-    size_ = query.size();
-    const bool plain = is_plain(query);
-    if (!plain) decoded_.reserve(query.size());
-    parameters_.reserve(usual);
-    for (http::QueryParameter raw; http::take_parameter(query, raw);) {
-      if (parameters_.size() == most) return http::text_response(400, "There are too many parameters in the query");
-      Parameter parameter{raw.name, raw.value, raw.name, raw.value, {}};
-      if (!plain) {
-        parameter.name = decode(raw.name);
-        parameter.value = decode(raw.value);
-      }
-      const std::size_t bracket = parameter.name.ends_with(']') ? parameter.name.find('[') : std::string_view::npos;
-      parameter.key = parameter.name.substr(0, bracket);
-      for (const Parameter& other : parameters_) {
-        if (http::detail::same_word(other.key, parameter.key) && !(other.listed() && parameter.listed())) {
-          return http::text_response(400, "This parameter stands in the query twice: " + in_quotes(excerpt(raw.name)));
-        }
-      }
-      has_lists_ = has_lists_ || parameter.listed();
-      parameters_.push_back(parameter);
-    }
-    return std::nullopt;
+    is_plain_query_ = plain_query_.read(query);
+    return is_plain_query_ ? std::nullopt : read_any(query);
+  }
+
+  /// Whether there may be parameters that have nothing to do with authentication.
+  [[nodiscard]] bool has_others() const noexcept { return !is_plain_query_; }
+
+  [[nodiscard]] std::optional<std::string_view> find(AuthParameter parameter) const noexcept {
+    return is_plain_query_ ? plain_query_.find(parameter) : find(auth_parameters[static_cast<std::size_t>(parameter)]);
   }
 
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept {
+    for (std::size_t i = 0; is_plain_query_ && i < auth_parameters.size(); ++i) {
+      if (http::detail::same_word(auth_parameters[i], name)) return plain_query_.find(static_cast<AuthParameter>(i));
+    }
     for (const Parameter& parameter : parameters_) {
       if (!parameter.listed() && http::detail::same_word(parameter.key, name)) return parameter.value;
     }
@@ -138,7 +229,21 @@ class ApiQuery {
   }
 
   /// What a signature is made of: method, path, and all parameters but the signature, sorted by name.
+  /// \param room  where it is put together, if there is enough of it, and is to be without an allocation.
+  [[nodiscard]] std::string_view signed_text(std::string_view method, std::string_view path, SignedForm form,
+                                             SignedText& room) const {
+    if (is_plain_query_) {
+      const std::optional<std::string_view> text = plain_query_.signed_text(method, path, room.small);
+      if (text) return *text;
+    }
+    return room.large = signed_text(method, path, form);
+  }
   [[nodiscard]] std::string signed_text(std::string_view method, std::string_view path, SignedForm form) const {
+    if (is_plain_query_) {
+      std::string text(plain_query_.signed_size(method, path), '\0');
+      text.resize(plain_query_.signed_text(method, path, text)->size());
+      return text;
+    }
     std::vector<const Parameter*> order;
     order.reserve(parameters_.size());
     for (const Parameter& parameter : parameters_) {
@@ -187,6 +292,31 @@ class ApiQuery {
     }
   };
 
+  [[nodiscard]] Refusal read_any(std::string_view query) {
+    size_ = query.size();
+    const bool plain = is_plain(query);
+    if (!plain) decoded_.reserve(query.size());
+    parameters_.reserve(usual);
+    for (http::QueryParameter raw; http::take_parameter(query, raw);) {
+      if (parameters_.size() == most) return http::text_response(400, "There are too many parameters in the query");
+      Parameter parameter{raw.name, raw.value, raw.name, raw.value, {}};
+      if (!plain) {
+        parameter.name = decode(raw.name);
+        parameter.value = decode(raw.value);
+      }
+      const std::size_t bracket = parameter.name.ends_with(']') ? parameter.name.find('[') : std::string_view::npos;
+      parameter.key = parameter.name.substr(0, bracket);
+      for (const Parameter& other : parameters_) {
+        if (http::detail::same_word(other.key, parameter.key) && !(other.listed() && parameter.listed())) {
+          return http::text_response(400, "This parameter stands in the query twice: " + in_quotes(excerpt(raw.name)));
+        }
+      }
+      has_lists_ = has_lists_ || parameter.listed();
+      parameters_.push_back(parameter);
+    }
+    return std::nullopt;
+  }
+
   /// Negative where `a` comes before `b` without regard to case, 0 where they are the same word.
   [[nodiscard]] static int compare(std::string_view a, std::string_view b) noexcept {
     const std::size_t common = std::min(a.size(), b.size());
@@ -216,7 +346,9 @@ class ApiQuery {
   static constexpr std::size_t usual = 8;
   static constexpr std::size_t most = 256;
 
-  std::vector<Parameter> parameters_;
+  PlainQuery plain_query_;
+  bool is_plain_query_ = false;
+  std::vector<Parameter> parameters_;  // of a query that is not plain, as all that follows
   std::string decoded_;
   std::size_t size_ = 0;
   bool has_lists_ = false;
@@ -236,16 +368,16 @@ class ApiQuery {
                                         " (a request has auth_key, auth_timestamp, auth_version, auth_signature and, "
                                         "where there is a body, body_md5)");
   };
-  const auto key = query.find("auth_key");
+  const auto key = query.find(AuthParameter::auth_key);
   if (!key) return missing("auth_key");
   const std::string* const secret = app.secret_of(*key);
   if (secret == nullptr) return http::text_response(401, "Unknown auth_key " + in_quotes(excerpt(*key)));
 
-  const auto version = query.find("auth_version");
+  const auto version = query.find(AuthParameter::auth_version);
   if (!version) return missing("auth_version");
   if (*version != "1.0") return http::text_response(401, "Version not supported: auth_version has to be 1.0");
 
-  const auto timestamp = query.find("auth_timestamp");
+  const auto timestamp = query.find(AuthParameter::auth_timestamp);
   if (!timestamp) return missing("auth_timestamp");
   std::int64_t time = 0;
   const char* const end = timestamp->data() + timestamp->size();
@@ -263,7 +395,7 @@ class ApiQuery {
                                         std::to_string(today) + ")");
   }
 
-  const auto body_md5 = query.find("body_md5");
+  const auto body_md5 = query.find(AuthParameter::body_md5);
   if (!body_md5 && !request.body.empty()) return missing("body_md5");
   if (body_md5) {
     const HexDigest<16> digest = signer.md5(request.body);
@@ -274,15 +406,16 @@ class ApiQuery {
     }
   }
 
-  const auto signature = query.find("auth_signature");
+  const auto signature = query.find(AuthParameter::auth_signature);
   if (!signature) return missing("auth_signature");
+  SignedText text;
   std::string decoded_path;
   if (path.find('%') != std::string_view::npos) decoded_path = http::percent_decode(path, false).value_or(decoded_path);
   for (const SignedForm form : {SignedForm::joined, SignedForm::listed, SignedForm::raw}) {
     if (!query.has(form)) continue;
     for (const std::string_view signed_path : {path, std::string_view(decoded_path)}) {
       if (signed_path.empty()) continue;
-      if (signer.signature_matches(*secret, query.signed_text(request.method, signed_path, form), *signature)) {
+      if (signer.signature_matches(*secret, query.signed_text(request.method, signed_path, form, text), *signature)) {
         return std::nullopt;
       }
     }
@@ -364,7 +497,7 @@ inline void append_cache(std::string& object, const App& app, std::string_view c
 /// One event that is to be triggered. Its views point into the request and what was parsed of it.
 struct ApiEvent {
   std::string_view name;
-  std::vector<std::string_view> channels;  // each once
+  NameList channels;  // each once
   std::string_view socket_id;
   ApiInfo info;
   std::string_view text;   // the data, if it came as a string
@@ -382,6 +515,7 @@ class ApiFields {
  public:
   /// Either may be null.
   ApiFields(const boost::json::object* object, const ApiQuery* query) noexcept : object_(object), query_(query) {}
+  ApiFields(const PlainEvent& plain, const ApiQuery& query) noexcept : plain_(&plain), query_(&query) {}
 
   /// null where there is none, or where it is `null`.
   [[nodiscard]] const boost::json::value* member(std::string_view name) const noexcept {
@@ -390,12 +524,15 @@ class ApiFields {
     return found == nullptr || found->is_null() ? nullptr : found;
   }
 
-  [[nodiscard]] Refusal text(std::string_view name, std::optional<std::string_view>& out) const {
-    if (const boost::json::value* const found = member(name)) {
+  [[nodiscard]] Refusal text(EventMember which, std::optional<std::string_view>& out) const {
+    const std::string_view name = to_string(which);
+    if (plain_ != nullptr && plain_->text(which)) {
+      out = plain_->text(which);
+    } else if (const boost::json::value* const found = member(name)) {
       const boost::json::string* const string = found->if_string();
       if (string == nullptr) return http::text_response(400, std::string(name) + " has to be a string");
       out = view(*string);
-    } else if (query_ != nullptr) {
+    } else if (query_ != nullptr && query_->has_others()) {
       out = query_->find(name);
       if (out && !fanfare::detail::is_utf8(*out)) {
         return http::text_response(400, std::string(name) + " is not valid UTF-8");
@@ -404,10 +541,12 @@ class ApiFields {
     return std::nullopt;
   }
 
+  [[nodiscard]] const PlainEvent* plain() const noexcept { return plain_; }
   [[nodiscard]] const ApiQuery* query() const noexcept { return query_; }
 
  private:
-  const boost::json::object* object_;
+  const PlainEvent* plain_ = nullptr;
+  const boost::json::object* object_ = nullptr;
   const ApiQuery* query_;
 };
 
@@ -425,9 +564,8 @@ class ApiFields {
 
 [[nodiscard]] inline Refusal add_channel(ApiEvent& event, std::string_view channel, const Limits& limits) {
   Refusal refusal = check_channel(channel, limits);
-  if (!refusal && std::find(event.channels.begin(), event.channels.end(), channel) == event.channels.end()) {
-    event.channels.push_back(channel);
-  }
+  const std::span<const std::string_view> known = event.channels.all();
+  if (!refusal && std::find(known.begin(), known.end(), channel) == known.end()) event.channels.push_back(channel);
   return refusal;
 }
 
@@ -436,12 +574,15 @@ class ApiFields {
   const boost::json::value* const list = fields.member("channels");
   const boost::json::array* const array = list == nullptr ? nullptr : list->if_array();
   if (list != nullptr && array == nullptr) return not_an_array_of_strings();
+  const NameList* const names = fields.plain() == nullptr ? nullptr : fields.plain()->channels();
   std::optional<std::string_view> one;
-  if (Refusal refusal = fields.text("channel", one)) return refusal;
+  if (Refusal refusal = fields.text(EventMember::channel, one)) return refusal;
 
   // How many are named is refused before any of the names is.
   std::size_t count = one ? 1 : 0;
-  if (array != nullptr) {
+  if (names != nullptr) {
+    count += names->size();
+  } else if (array != nullptr) {
     count += array->size();
   } else if (fields.query() != nullptr) {
     fields.query()->each("channels", [&](std::string_view) { ++count; });
@@ -452,9 +593,13 @@ class ApiFields {
         400, "Too many channels (" + std::to_string(count) + " > " + std::to_string(limits.channels_per_trigger) + ")");
   }
 
-  event.channels.reserve(count);
   Refusal refusal;
-  if (array != nullptr) {
+  if (names != nullptr) {
+    for (const std::string_view name : names->all()) {
+      refusal = add_channel(event, name, limits);
+      if (refusal) return refusal;
+    }
+  } else if (array != nullptr) {
     for (const boost::json::value& name : *array) {
       const boost::json::string* const string = name.if_string();
       refusal = string == nullptr ? not_an_array_of_strings() : add_channel(event, view(*string), limits);
@@ -501,25 +646,25 @@ class ApiFields {
 /// Reads and checks everything but the channels.
 [[nodiscard]] inline Refusal read_event(const ApiFields& fields, const Limits& limits, ApiEvent& event) {
   std::optional<std::string_view> name;
-  if (Refusal refusal = fields.text("name", name)) return refusal;
+  if (Refusal refusal = fields.text(EventMember::name, name)) return refusal;
   if (Refusal refusal = set_name(event, name, limits)) return refusal;
 
   if (const boost::json::value* const data = fields.member("data"); data != nullptr && !data->is_string()) {
     event.serialised = boost::json::serialize(*data);
   } else {
     std::optional<std::string_view> text;
-    if (Refusal refusal = fields.text("data", text)) return refusal;
+    if (Refusal refusal = fields.text(EventMember::data, text)) return refusal;
     if (!text) return missing_parameter("data");
     event.text = *text;
   }
   if (Refusal refusal = check_data(event, limits)) return refusal;
 
   std::optional<std::string_view> socket_id;
-  if (Refusal refusal = fields.text("socket_id", socket_id)) return refusal;
+  if (Refusal refusal = fields.text(EventMember::socket_id, socket_id)) return refusal;
   if (Refusal refusal = set_socket_id(event, socket_id)) return refusal;
 
   std::optional<std::string_view> info;
-  if (Refusal refusal = fields.text("info", info)) return refusal;
+  if (Refusal refusal = fields.text(EventMember::info, info)) return refusal;
   return read_info(info.value_or(std::string_view{}), InfoAbout::some_channels, event.info);
 }
 
@@ -556,8 +701,9 @@ class ApiFields {
 #if FANFARE_EXCEPTIONS
   try {
 #endif
-    result = event.channels.size() == 1 ? app.trigger(event.channels.front(), event.name, event.data(), options)
-                                        : app.trigger(event.channels, event.name, event.data(), options);
+    const std::span<const std::string_view> channels = event.channels.all();
+    result = channels.size() == 1 ? app.trigger(channels.front(), event.name, event.data(), options)
+                                  : app.trigger(channels, event.name, event.data(), options);
 #if FANFARE_EXCEPTIONS
   } catch (...) {
     threw = true;
@@ -594,13 +740,8 @@ struct ApiMemory {
   boost::json::monotonic_resource resource{buffer.data(), buffer.size()};
 };
 
-/// `POST /apps/ID/events`
-[[nodiscard]] inline http::Response post_events(App& app, const http::Request& request, const ApiQuery& query) {
-  ApiMemory memory;
-  boost::json::value body(&memory.resource);
-  if (Refusal refusal = read_body(request.body, memory.resource, body)) return *std::move(refusal);
+[[nodiscard]] inline http::Response post_event(App& app, const ApiFields& fields) {
   const Limits& limits = app.options().limits;
-  const ApiFields fields(body.if_object(), &query);
   ApiEvent event;
   if (Refusal refusal = read_event(fields, limits, event)) return *std::move(refusal);
   if (Refusal refusal = read_channels(fields, limits, event)) return *std::move(refusal);
@@ -610,12 +751,27 @@ struct ApiMemory {
   if (threw) return callback_threw();
   if (!event.info.any()) return http::json_response(200, "{}");
   std::string answer = R"({"channels":{)";
-  for (const std::string_view channel : event.channels) {
+  for (const std::string_view channel : event.channels.all()) {
     std::string attributes = "{";
     append_counts(attributes, app, event.info, channel, app.subscribers(channel));
     append_member(answer, channel, attributes += '}');  // the characters of a name need no escape
   }
   return http::json_response(200, answer += "}}");
+}
+
+/// One whose body is not as most are.
+[[nodiscard]] FANFARE_NOINLINE inline http::Response post_any_event(App& app, const http::Request& request,
+                                                                    const ApiQuery& query) {
+  ApiMemory memory;
+  boost::json::value body(&memory.resource);
+  if (Refusal refusal = read_body(request.body, memory.resource, body)) return *std::move(refusal);
+  return post_event(app, ApiFields(body.if_object(), &query));
+}
+
+/// `POST /apps/ID/events`
+[[nodiscard]] inline http::Response post_events(App& app, const http::Request& request, const ApiQuery& query) {
+  PlainEvent plain;
+  return plain.read(request.body) ? post_event(app, ApiFields(plain, query)) : post_any_event(app, request, query);
 }
 
 /// `POST /apps/ID/batch_events`: all events are checked before the first is triggered.
@@ -646,7 +802,7 @@ struct ApiMemory {
     const ApiFields fields(object, nullptr);
     std::optional<std::string_view> channel;
     Refusal refusal = read_event(fields, limits, events[i]);
-    if (!refusal) refusal = fields.text("channel", channel);
+    if (!refusal) refusal = fields.text(EventMember::channel, channel);
     if (!refusal) refusal = channel ? add_channel(events[i], *channel, limits) : missing_parameter("channel");
     if (refusal) return at_item(*std::move(refusal), i);
     asked = asked || events[i].info.any();
@@ -664,7 +820,8 @@ struct ApiMemory {
   for (const ApiEvent& event : events) {
     if (answer.back() != '[') answer += ',';
     answer += '{';
-    append_counts(answer, app, event.info, event.channels.front(), app.subscribers(event.channels.front()));
+    const std::string_view channel = event.channels.all().front();
+    append_counts(answer, app, event.info, channel, app.subscribers(channel));
     answer += '}';
   }
   return http::json_response(200, answer += "]}");
@@ -679,9 +836,9 @@ struct ApiMemory {
   std::optional<std::string_view> name;
   std::optional<std::string_view> socket_id;
   Refusal refusal = add_channel(event, channel, limits);
-  if (!refusal) refusal = fields.text("name", name);
+  if (!refusal) refusal = fields.text(EventMember::name, name);
   if (!refusal) refusal = set_name(event, name, limits);
-  if (!refusal) refusal = fields.text("socket_id", socket_id);
+  if (!refusal) refusal = fields.text(EventMember::socket_id, socket_id);
   if (!refusal) refusal = set_socket_id(event, socket_id);
   event.text = request.body;
   if (!refusal) refusal = check_data(event, limits);
