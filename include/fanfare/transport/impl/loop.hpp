@@ -506,11 +506,13 @@ inline void Loop::request(Connection& connection, const http::Request& request) 
   if (const auto address = xhr::parse_path(request.path(), group_.options.path_prefix)) {
     return xhr_request(connection, request, *address);
   }
-  const websocket::Handshake handshake = websocket::handshake(request);
-  if (handshake.upgrade == websocket::Upgrade::accepted) return upgrade(connection, request, handshake);
-  if (handshake.upgrade == websocket::Upgrade::refused) {
-    answers_.append(websocket::response(handshake));
-    return answer_bytes(connection, true);
+  if (request.find("upgrade") != nullptr) {
+    const websocket::Handshake handshake = websocket::handshake(request);
+    if (handshake.upgrade == websocket::Upgrade::accepted) return upgrade(connection, request, handshake);
+    if (handshake.upgrade == websocket::Upgrade::refused) {
+      answers_.append(websocket::response(handshake));
+      return answer_bytes(connection, true);
+    }
   }
   answer(connection, respond(request), http::reply_to(request));
 }
