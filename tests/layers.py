@@ -34,7 +34,7 @@ STD_ONLY_HEADERS = [*HTTP_VALUES, "websocket/frame.hpp"]
 # Third parties that belong to one room each.
 ONLY_IN = {"websocketpp": "websocket", "sqlite3.h": "store"}
 # The exceptions, each for one header: the identity of a thread where the standard has none as a number.
-ALLOWED = {("core/atomics.hpp", "pthread.h"), ("core/wire.hpp", "emmintrin.h")}
+ALLOWED = {("core/atomics.hpp", "pthread.h"), ("core/wire.hpp", "smmintrin.h")}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 

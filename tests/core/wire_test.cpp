@@ -6,11 +6,17 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__unix__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <new>
 #include <random>
 #include <span>
 #include <string>
@@ -73,20 +79,57 @@ std::string reference_escape(std::string_view text) {
   return out;
 }
 
+using Escape = char* (*)(char* out, std::string_view text, bool& ascii) noexcept;
+
+/// All ways to escape that this processor has.
+std::vector<Escape> ways_to_escape() {
+  std::vector<Escape> ways{&detail::JsonString::escape};
+#if defined(__SSE2__)
+  ways.push_back(&detail::JsonString::escape_by_copies);
+  if (detail::JsonString::can_shuffle()) ways.push_back(&detail::JsonString::escape_by_shuffles);
+#endif
+  return ways;
+}
+
 /// What the escaping of a text comes to, in an allocation with not a byte more than promised, and read from one.
 void expect_escaped(std::string_view text) {
   const std::vector<char> in(text.begin(), text.end());
   const std::string_view exact{in.data(), in.size()};
   const std::string expected = reference_escape(text);
   ASSERT_EQ(detail::JsonString::escaped_size(exact), expected.size());
-  std::vector<char> out(expected.size() + detail::JsonString::slack);
-  bool ascii = true;
-  const char* const end = detail::JsonString::escape(out.data(), exact, ascii);
-  ASSERT_EQ(std::string_view(out.data(), static_cast<std::size_t>(end - out.data())), expected);
   const bool all_ascii =
       std::all_of(text.begin(), text.end(), [](char character) { return static_cast<unsigned char>(character) < 128; });
-  ASSERT_EQ(ascii, all_ascii);
+  for (const Escape escape : ways_to_escape()) {
+    std::vector<char> out(expected.size() + detail::JsonString::slack);
+    bool ascii = true;
+    const char* const end = escape(out.data(), exact, ascii);
+    ASSERT_EQ(std::string_view(out.data(), static_cast<std::size_t>(end - out.data())), expected);
+    ASSERT_EQ(ascii, all_ascii);
+  }
 }
+
+#if defined(__unix__)
+/// Memory behind which there is a page that nobody may touch.
+class Guarded {
+ public:
+  explicit Guarded(std::size_t size) : page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))) {
+    size_ = (size + page_ - 1) / page_ * page_;
+    begin_ = ::mmap(nullptr, size_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (begin_ == MAP_FAILED) throw std::bad_alloc();
+    if (::mprotect(end(), page_, PROT_NONE) != 0) throw std::bad_alloc();
+  }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  ~Guarded() { ::munmap(begin_, size_ + page_); }
+
+  [[nodiscard]] char* end() const { return static_cast<char*>(begin_) + size_; }
+
+ private:
+  std::size_t page_;
+  std::size_t size_ = 0;
+  void* begin_ = nullptr;
+};
+#endif
 
 std::string expected(std::string_view name, std::string_view channel, std::string_view data) {
   return R"({"event":")" + reference_escape(name) + R"(","channel":")" + std::string(channel) + R"(","data":")" +
@@ -188,6 +231,47 @@ INSTANTIATE_TEST_SUITE_P(All, JsonStrings,
                          testing::Values(TextKind{"any", 256, 1000}, TextKind{"dense", 128, 2},
                                          TextKind{"special", 128, 1}, TextKind{"ascii", 128, 10}),
                          [](const auto& kind) { return std::string(kind.param.name); });
+
+#if defined(__unix__)
+TEST(JsonString, TouchesNothingBehindTheTextAndTheSlack) {
+  const Guarded source(256);
+  const Guarded target(2048);
+  std::minstd_rand random(3);
+  const std::vector<Escape> ways = ways_to_escape();
+  for (std::size_t length = 0; length <= 200; ++length) {
+    for (unsigned round = 0; round < 64; ++round) {
+      // All texts end at the page's end, so the length is the alignment too; now and then they end earlier.
+      const std::size_t distance = round % 4 == 0 ? random() % 17 : 0;
+      char* const text = source.end() - length - distance;
+      for (std::size_t i = 0; i < length; ++i) {
+        const unsigned kind = random() % 8;
+        text[i] = static_cast<char>(kind < round / 8 ? (kind % 2 == 0 ? '"' : '\\')
+                                    : round % 8 == 7 ? random() % 256
+                                                     : 'a' + random() % 26);
+      }
+      const std::string expected = reference_escape({text, length});
+      for (const Escape escape : ways) {
+        char* const out = target.end() - detail::JsonString::slack - expected.size();
+        bool ascii = true;
+        const char* const end = escape(out, {text, length}, ascii);
+        ASSERT_EQ(std::string_view(out, static_cast<std::size_t>(end - out)), expected) << length << ' ' << round;
+      }
+      ASSERT_EQ(detail::JsonString::escaped_size({text, length}), expected.size());
+    }
+  }
+}
+#endif
+
+TEST(JsonString, EscapesEachByteInLongerTexts) {
+  std::string text;
+  for (std::size_t length = 71; length <= 200; ++length) {
+    for (std::size_t value = 0; value < 256; ++value) {
+      text.assign(length, value % 2 == 0 ? 'x' : '"');
+      text[(value * 31 + length) % length] = static_cast<char>(value);
+      ASSERT_NO_FATAL_FAILURE(expect_escaped(text)) << length << ' ' << value;
+    }
+  }
+}
 
 TEST(JsonString, GrowsByAsMuchAsItMay) {
   for (const std::size_t length : {4079U, 4080U, 4081U, 8160U, 70'000U}) {
