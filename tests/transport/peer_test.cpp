@@ -20,7 +20,8 @@ std::vector<std::uint32_t> channels(Memberships& memberships) {
 
 TEST(Memberships, AreKeptHoweverManyThereAre) {
   Memberships memberships;
-  static_assert(sizeof(Membership) <= 40);
+  static_assert(sizeof(Membership) <= 16);
+  static_assert(sizeof(Memberships) <= 40);
   for (std::uint32_t i = 0; i < 10; ++i) {
     EXPECT_EQ(memberships.find(i), nullptr);
     memberships.add({i, 100 + i});
@@ -44,14 +45,31 @@ TEST(Memberships, AreKeptHoweverManyThereAre) {
 TEST(Memberships, LetGoOfTheMember) {
   const auto member = std::make_shared<const Member>(Member{"ada", "null"});
   Memberships memberships;
-  memberships.add({1, 0, 0, member});
-  memberships.add({2, 0, 0, member});
-  EXPECT_EQ(member.use_count(), 3);
-  memberships.remove(1);
-  EXPECT_EQ(channels(memberships), std::vector<std::uint32_t>{2});
-  EXPECT_EQ(member.use_count(), 2);
-  memberships.clear();
+  for (const std::uint32_t count : {2U, 9U}) {  // few, and many
+    for (std::uint32_t i = 1; i <= count; ++i) {
+      memberships.add({i, 0, std::make_unique<Membership::Ordered>(Membership::Ordered{7, member})});
+    }
+    EXPECT_EQ(member.use_count(), 1 + count);
+    EXPECT_EQ(memberships.find(1)->from(), 7U);
+    EXPECT_EQ(memberships.find(1)->member(), member.get());
+    memberships.remove(1);
+    EXPECT_EQ(memberships.find(1), nullptr);
+    EXPECT_NE(memberships.find(2), nullptr);
+    EXPECT_EQ(member.use_count(), count);
+    memberships.clear();
+    EXPECT_EQ(member.use_count(), 1);
+  }
+  {
+    Memberships others;
+    others.add({1, 0, std::make_unique<Membership::Ordered>(Membership::Ordered{0, member})});
+  }
   EXPECT_EQ(member.use_count(), 1);
+}
+
+TEST(Membership, IsOwedEverythingWhereThereIsNoOrder) {
+  const Membership membership{1, 0};
+  EXPECT_EQ(membership.from(), 0U);
+  EXPECT_EQ(membership.member(), nullptr);
 }
 
 TEST(Peer, IsInAChannelThatIsNotTheProtocolsOwn) {

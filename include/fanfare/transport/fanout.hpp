@@ -117,9 +117,9 @@ class Fanout {
   bool leave(App& app, std::string_view channel, Connection& connection) noexcept {
     LoopChannel* const known = find(app, channel);
     if (known == nullptr) return false;
-    const detail::Membership* const membership = connection.memberships.find(known->number);
+    detail::Membership* const membership = connection.memberships.find(known->number);
     if (membership == nullptr) return false;
-    const detail::Membership left = *membership;
+    const detail::Membership left = std::move(*membership);
     connection.memberships.remove(known->number);
     remove_member(*known, left);
     return true;
@@ -128,9 +128,10 @@ class Fanout {
   /// Takes it out of those of the protocol's own channels whose names begin so.
   void leave_reserved(Connection& connection, std::string_view prefix) noexcept {
     for (std::size_t i = connection.memberships.size(); i-- != 0;) {
-      const detail::Membership left = connection.memberships.all()[i];
-      LoopChannel& channel = channels_[left.channel];
+      detail::Membership& membership = connection.memberships.all()[i];
+      LoopChannel& channel = channels_[membership.channel];
       if (!channel.subscription.channel().starts_with(prefix)) continue;
+      const detail::Membership left = std::move(membership);
       connection.memberships.remove(left.channel);  // puts one in its place that was looked at already
       --connection.reserved;
       remove_member(channel, left);
@@ -376,7 +377,10 @@ class Fanout {
       made = std::make_unique<detail::Wish>();
       made->member = channel.has_members ? std::move(member) : MemberPtr{};
       if (made->member != nullptr) data = pusher::data::member_added(*made->member);
-      connection.memberships.add({channel.number, detail::Membership::pending, ++wishes_, made->member});
+      auto ordered = std::make_unique<detail::Membership::Ordered>();
+      ordered->from = ++wishes_;
+      ordered->member = made->member;
+      connection.memberships.add({channel.number, detail::Membership::pending, std::move(ordered)});
     } catch (...) {
       if (counted) channel.subscription.add_members(-1);
       note_vacated(channel);
@@ -398,7 +402,7 @@ class Fanout {
     App& app = *channel.app;
     if (wish.sent) {
       // As the user's first connection said it, so that who goes is who came.
-      connection.memberships.find(channel.number)->member = wish.member;
+      connection.memberships.find(channel.number)->ordered->member = wish.member;
       static_cast<void>(made.release());  // the mailbox's
     } else {
       if (result.error != errc::ok) wish.result = JoinResult::refused;
@@ -434,7 +438,7 @@ class Fanout {
                                                : connection->memberships.find(number);
     // It may have left again, and even wished again.
     if (membership == nullptr || membership->position != detail::Membership::pending ||
-        membership->from != wish->number) {
+        membership->from() != wish->number) {
       return note_vacated(channel);
     }
     try {
@@ -443,7 +447,7 @@ class Fanout {
       const std::size_t before = channel.members.size();
       channel.members.push_back(connection);
       membership->position = static_cast<std::uint32_t>(before);
-      membership->from = sequence_;
+      membership->ordered->from = sequence_;
       entered_.push_back(connection);
     } catch (const std::bad_alloc&) {
       return fail(*connection);
@@ -591,13 +595,13 @@ class Fanout {
       channel.members[membership.position] = nullptr;
       ++channel.holes;
     }
-    if (membership.member != nullptr) {
+    if (const Member* const member = membership.member()) {
       detail::Departure departure;
       departure.app = channel.app;
       departure.channel = channel.subscription.channel();
-      departure.member = membership.member.get();
+      departure.member = member;
       try {
-        step(channel, departure, "pusher_internal:member_removed", pusher::data::member_removed(*membership.member));
+        step(channel, departure, "pusher_internal:member_removed", pusher::data::member_removed(*member));
       } catch (const std::bad_alloc&) {
         step(channel, departure, "pusher_internal:member_removed", {});
       }
@@ -752,9 +756,10 @@ class Fanout {
       for (const detail::Membership& membership : connection.memberships.all()) {
         const LogPtr& log = channels_[membership.channel].log;
         if (!log || membership.position == detail::Membership::pending) continue;
+        const std::uint64_t from = membership.from();
         for (std::size_t i = 0; i < log->frames().size(); ++i) {
           const LogFrame& frame = log->frames()[i];
-          if (frame.sequence > membership.from && frame.except != connection.number)
+          if (frame.sequence > from && frame.except != connection.number)
             pieces_.push_back({frame.sequence, log->frame(i)});
         }
       }

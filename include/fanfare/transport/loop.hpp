@@ -98,7 +98,6 @@ struct Connection final : Peer {
     pusher::Session session;
     App* app = nullptr;         ///< that has admitted it
     AddressNumber address = 0;  ///< where it counts
-    bool counted = false;       ///< among the clients
   };
 
   /// A session of an HTTP fallback.
@@ -120,37 +119,54 @@ struct Connection final : Peer {
   struct Parked {
     http::Request request;
     std::uint32_t home;
+    Connection* next_arrival = nullptr;
+  };
+  /// What few connections have.
+  struct Seldom {
+    std::unique_ptr<std::vector<char>> input{};  ///< What a turn had no time for.
+    std::unique_ptr<TlsStream> tls{};            ///< Null where bytes go as they are.
+    std::unique_ptr<Xhr> xhr{};                  ///< Of a session without a descriptor.
+    std::unique_ptr<Carried> carried{};          ///< While `carrying`.
+    std::unique_ptr<Parked> parked{};            ///< While the loop has it among those that move.
   };
 
   Connection(int descriptor_, const http::ParserLimits& limits, const TlsContext* tls_)
-      : protocol(std::in_place_type<Http>, limits),
-        tls(tls_ == nullptr ? nullptr : std::make_unique<TlsStream>(*tls_)),
-        descriptor(descriptor_) {}
+      : descriptor(descriptor_), protocol(std::in_place_type<Http>, limits) {
+    if (tls_ != nullptr) make_seldom().tls = std::make_unique<TlsStream>(*tls_);
+  }
 
   [[nodiscard]] Http* http() noexcept { return std::get_if<Http>(&protocol); }
   [[nodiscard]] WebSocket* websocket() noexcept { return std::get_if<WebSocket>(&protocol); }
 
-  std::variant<Http, WebSocket> protocol;
-  std::unique_ptr<std::vector<char>> input;  ///< What a turn had no time for.
-  std::unique_ptr<TlsStream> tls;            ///< Null where bytes go as they are.
-  std::unique_ptr<Xhr> xhr;                  ///< Of a session without a descriptor.
-  std::unique_ptr<Carried> carried;          ///< While `carrying`.
-  std::unique_ptr<Parked> parked;            ///< While the loop has it among those that move.
-  Connection* next_arrival = nullptr;
-  const int descriptor;
-  std::uint32_t deadline = 0;         ///< In seconds of the loop's clock; of everything but open WebSockets.
-  std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
+  [[nodiscard]] std::vector<char>* input() const noexcept { return seldom == nullptr ? nullptr : seldom->input.get(); }
+  [[nodiscard]] TlsStream* tls() const noexcept { return seldom == nullptr ? nullptr : seldom->tls.get(); }
+  [[nodiscard]] Xhr* xhr() const noexcept { return seldom == nullptr ? nullptr : seldom->xhr.get(); }
+  [[nodiscard]] Carried* carried() const noexcept { return seldom == nullptr ? nullptr : seldom->carried.get(); }
+  [[nodiscard]] Parked* parked() const noexcept { return seldom == nullptr ? nullptr : seldom->parked.get(); }
+  /// \throws `std::bad_alloc`.
+  Seldom& make_seldom() {
+    if (seldom == nullptr) seldom = std::make_unique<Seldom>();
+    return *seldom;
+  }
+
+  // There are many connections: these are in the order in which they leave no gaps.
   State state = State::http;
-  bool in_ready = false;
-  bool in_failed = false;
-  bool in_ring = false;  ///< Its socket is in the ring's table, at the place of its number.
-  bool paced = false;    ///< It has sent as many messages as it may: what else it sends waits.
-  bool lags_too_much = false;
-  bool terminated = false;    ///< Its user is to go.
-  bool at_end = false;        ///< The client sends no more: what is still in the socket is the last.
-  bool upgraded_now = false;  ///< The bytes behind the request are the WebSocket's.
-  bool last_bytes = false;    ///< When the backlog is sent, there is nothing more to send.
-  bool output_closed = false;
+  bool in_ready : 1 = false;
+  bool in_failed : 1 = false;
+  bool in_ring : 1 = false;  ///< Its socket is in the ring's table, at the place of its number.
+  bool paced : 1 = false;    ///< It has sent as many messages as it may: what else it sends waits.
+  bool lags_too_much : 1 = false;
+  bool terminated : 1 = false;    ///< Its user is to go.
+  bool at_end : 1 = false;        ///< The client sends no more: what is still in the socket is the last.
+  bool upgraded_now : 1 = false;  ///< The bytes behind the request are the WebSocket's.
+  bool last_bytes : 1 = false;    ///< When the backlog is sent, there is nothing more to send.
+  bool output_closed : 1 = false;
+  bool counted : 1 = false;           ///< Among the clients.
+  std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
+  const int descriptor;
+  std::uint32_t deadline = 0;  ///< In seconds of the loop's clock; of everything but open WebSockets.
+  std::variant<Http, WebSocket> protocol;
+  std::unique_ptr<Seldom> seldom;
 };
 
 /// The state that the loops of one server share. Lives longer than they.
@@ -306,7 +322,7 @@ class Loop final : public Door {
     {
       const std::lock_guard lock(incoming_mutex_);
       incoming_ended_ = true;
-      while (arrivals_ != nullptr) bury_stranger(*std::exchange(arrivals_, arrivals_->next_arrival));
+      while (arrivals_ != nullptr) bury_stranger(*std::exchange(arrivals_, arrivals_->parked()->next_arrival));
       for (const auto [descriptor, tls] : incoming_) {
         ::close(descriptor);
         uncount();
@@ -547,7 +563,7 @@ class Loop final : public Door {
   Connection& take_slot(Connection* connection) noexcept;
   void give_slot_back(Connection& connection) noexcept;
   [[nodiscard]] static bool sealed_waits(const Connection& connection) noexcept {
-    return connection.tls != nullptr && !connection.tls->pending().empty();
+    return connection.tls() != nullptr && !connection.tls()->pending().empty();
   }
   [[nodiscard]] static bool is_full(const Connection& connection) noexcept;
 

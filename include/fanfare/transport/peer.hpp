@@ -6,7 +6,6 @@
 #include <fanfare/core/roster.hpp>
 #include <fanfare/detail/config.hpp>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,20 +22,34 @@ namespace detail {
 struct Membership {
   static constexpr std::uint32_t pending = 0xffffffffU;
 
+  /// What there is of it in a channel that has an order.
+  struct Ordered {
+    std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
+    MemberPtr member{};      ///< whom it counts as, on presence channels
+  };
+
   std::uint32_t channel;
   std::uint32_t position;  ///< in the channel's array; `pending` until its place in the channel's order has come
-  std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
-  MemberPtr member{};      ///< whom it counts as, on presence channels
+  std::unique_ptr<Ordered> ordered{};  ///< null in all others
+
+  [[nodiscard]] std::uint64_t from() const noexcept { return ordered == nullptr ? 0 : ordered->from; }
+  /// Null where it counts as nobody.
+  [[nodiscard]] const Member* member() const noexcept { return ordered == nullptr ? nullptr : ordered->member.get(); }
 };
 
 /// The channels of one connection: most have one or two.
 class Memberships {
  public:
+  Memberships() noexcept : many_(nullptr) {}
+  Memberships(const Memberships&) = delete;
+  Memberships& operator=(const Memberships&) = delete;
+  ~Memberships() { clear(); }
+
   [[nodiscard]] std::span<Membership> all() noexcept {
-    if (more_ != nullptr) return *more_;
-    return {few_.data(), count_};
+    if (count_ == in_many) return *many_;
+    return {few_, count_};
   }
-  [[nodiscard]] std::size_t size() const noexcept { return more_ != nullptr ? more_->size() : count_; }
+  [[nodiscard]] std::size_t size() const noexcept { return count_ == in_many ? many_->size() : count_; }
 
   [[nodiscard]] Membership* find(std::uint32_t channel) noexcept {
     for (Membership& membership : all()) {
@@ -44,38 +57,51 @@ class Memberships {
     }
     return nullptr;
   }
+  /// \throws `std::bad_alloc`; nothing is changed then.
   void add(Membership membership) {
-    if (more_ == nullptr && count_ < few_.size()) {
-      few_[count_++] = membership;
+    if (count_ < most_of_few) {
+      std::construct_at(&few_[count_++], std::move(membership));
       return;
     }
-    if (more_ == nullptr) {
-      auto more = std::make_unique<std::vector<Membership>>();
-      more->reserve(2 * few_.size());
-      more->assign(few_.begin(), few_.end());
-      more_ = std::move(more);
+    if (count_ != in_many) {
+      auto many = std::make_unique<std::vector<Membership>>();
+      many->reserve(std::size_t{2} * most_of_few);
+      for (Membership& one : all()) many->push_back(std::move(one));
+      std::destroy_n(few_, count_);
+      many_ = many.release();
+      count_ = in_many;
     }
-    more_->push_back(membership);
+    many_->push_back(std::move(membership));
   }
   void remove(std::uint32_t channel) noexcept {
     Membership* const found = find(channel);
     if (found == nullptr) return;
-    *found = std::move(all().back());
-    if (more_ != nullptr) {
-      more_->pop_back();
+    Membership& last = all().back();
+    if (found != &last) *found = std::move(last);
+    if (count_ == in_many) {
+      many_->pop_back();
     } else {
-      few_[--count_] = {};
+      std::destroy_at(&few_[--count_]);
     }
   }
   void clear() noexcept {
-    more_.reset();
-    few_ = {};
+    if (count_ == in_many) {
+      delete many_;
+    } else {
+      std::destroy_n(few_, count_);
+    }
+    many_ = nullptr;
     count_ = 0;
   }
 
  private:
-  std::array<Membership, 2> few_{};
-  std::unique_ptr<std::vector<Membership>> more_;
+  static constexpr std::uint32_t most_of_few = 2;
+  static constexpr std::uint32_t in_many = 0xffffffffU;
+
+  union {
+    Membership few_[most_of_few];  // the first `count_` of them
+    std::vector<Membership>* many_;
+  };
   std::uint32_t count_ = 0;
 };
 

@@ -58,7 +58,7 @@ template <class P, class C>
                                          const pusher::Relay& event) {
   const Membership* const membership = fanout.membership(app, event.channel, connection);
   if (membership == nullptr) return pusher::RelayOutcome::not_subscribed;
-  const MemberPtr member = membership->member;
+  const MemberPtr member = membership->ordered == nullptr ? MemberPtr{} : membership->ordered->member;
   const std::string_view user_id = member == nullptr ? std::string_view{} : std::string_view(member->user_id);
   const pusher::SocketId::Text socket_id = id.text();
   if (const auto& judge = app.options().on_client_event; judge != nullptr) {

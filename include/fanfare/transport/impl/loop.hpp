@@ -65,8 +65,9 @@ class Loop::Handler {
 
 inline std::ptrdiff_t Loop::write(Connection& connection, std::string_view bytes) noexcept {
   if (connection.output_closed) return static_cast<std::ptrdiff_t>(bytes.size());
-  if (connection.xhr != nullptr) return write_xhr(connection, bytes);
-  return connection.tls == nullptr ? write_socket(connection, bytes) : write_tls(connection, bytes);
+  if (connection.seldom == nullptr) return write_socket(connection, bytes);
+  if (connection.xhr() != nullptr) return write_xhr(connection, bytes);
+  return connection.tls() == nullptr ? write_socket(connection, bytes) : write_tls(connection, bytes);
 }
 
 inline std::ptrdiff_t Loop::write_socket(Connection& connection, std::string_view bytes) noexcept {
@@ -84,7 +85,7 @@ inline void Loop::open_ring() noexcept {
 }
 
 inline bool Loop::queue(Connection& connection, std::string_view bytes, std::uint32_t tag) noexcept {
-  if (connection.tls != nullptr || connection.xhr != nullptr || connection.output_closed) return false;
+  if (connection.tls() != nullptr || connection.xhr() != nullptr || connection.output_closed) return false;
   if (!ring_.is_open()) return false;
   if (connection.in_ring) {
     ring_.add(static_cast<int>(connection.number), true, bytes, tag);
@@ -124,7 +125,8 @@ inline void Loop::enter_ring() noexcept {
 
 /// The table would keep the socket open, and its client would see no end.
 inline void Loop::leave_ring(Connection& connection) noexcept {
-  if (!std::exchange(connection.in_ring, false)) return;
+  if (!connection.in_ring) return;
+  connection.in_ring = false;
   // Some kernels let go of it a second later.
   if (connection.state == Connection::State::ended) ::shutdown(connection.descriptor, SHUT_RDWR);
   ring_.leave(connection.number);
@@ -145,8 +147,8 @@ inline std::ptrdiff_t Loop::write_tls(Connection& connection, std::string_view b
   for (;;) {
     if (!send_sealed(connection)) return -1;
     if (sealed_waits(connection) || taken == bytes.size()) return static_cast<std::ptrdiff_t>(taken);
-    const std::size_t sealed = connection.tls->seal(bytes.substr(taken));
-    if (connection.tls->state() == TlsState::failed) return -1;
+    const std::size_t sealed = connection.tls()->seal(bytes.substr(taken));
+    if (connection.tls()->state() == TlsState::failed) return -1;
     if (sealed == 0) return static_cast<std::ptrdiff_t>(taken);  // the handshake is not over
     taken += sealed;
   }
@@ -155,10 +157,10 @@ inline std::ptrdiff_t Loop::write_tls(Connection& connection, std::string_view b
 /// \returns false if the connection is broken.
 inline bool Loop::send_sealed(Connection& connection) noexcept {
   while (sealed_waits(connection)) {
-    const std::ptrdiff_t sent = write_socket(connection, connection.tls->pending());
+    const std::ptrdiff_t sent = write_socket(connection, connection.tls()->pending());
     if (sent < 0) return false;
     if (sent == 0) return true;
-    connection.tls->sent(static_cast<std::size_t>(sent));
+    connection.tls()->sent(static_cast<std::size_t>(sent));
   }
   return true;
 }
@@ -300,7 +302,7 @@ inline void Loop::add(const Socket& socket) {
 // ---- input
 
 inline void Loop::read(Connection& connection) {
-  if (connection.state == Connection::State::ended || connection.in_failed || connection.input != nullptr) return;
+  if (connection.state == Connection::State::ended || connection.in_failed || connection.input() != nullptr) return;
   if (connection.paced) return;
   const ssize_t count = ::recv(connection.descriptor, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
   if (count < 0) {
@@ -312,11 +314,11 @@ inline void Loop::read(Connection& connection) {
   const auto size = static_cast<std::size_t>(count);
   // A full buffer, and an end that was announced together with data, are not announced again.
   if (size == buffer_.size() || connection.at_end) read_later(connection);
-  if (connection.tls == nullptr) return process_or_destroy(connection, {buffer_.data(), size});
+  if (connection.tls() == nullptr) return process_or_destroy(connection, {buffer_.data(), size});
 
   plaintext_.clear();
-  const bool was_shaking_hands = connection.tls->handshaking();
-  const TlsState state = connection.tls->feed({buffer_.data(), size}, plaintext_);
+  const bool was_shaking_hands = connection.tls()->handshaking();
+  const TlsState state = connection.tls()->feed({buffer_.data(), size}, plaintext_);
   if (!send_sealed(connection)) return destroy(connection);
   if (!plaintext_.empty()) process_or_destroy(connection, plaintext_);
   if (connection.state == Connection::State::ended) return;
@@ -331,7 +333,7 @@ inline void Loop::read(Connection& connection) {
 }
 
 inline void Loop::read_later(Connection& connection) {
-  if (connection.in_ready || connection.state == Connection::State::ended || connection.xhr != nullptr) return;
+  if (connection.in_ready || connection.state == Connection::State::ended || connection.xhr() != nullptr) return;
   connection.in_ready = true;
   ready_.push_back(&connection);  // reserved
 }
@@ -365,12 +367,12 @@ inline void Loop::resume_paced() {
 
 /// Serves a request that has waited, or has come from another loop.
 inline void Loop::serve_parked(Connection& connection) {
-  const std::unique_ptr<Connection::Parked> parked = std::move(connection.parked);
+  const std::unique_ptr<Connection::Parked> parked = std::move(connection.seldom->parked);
   connection.state = Connection::State::http;
   try {
     request(connection, parked->request);
     send_replies(connection);
-    if (connection.input != nullptr) read_later(connection);
+    if (connection.input() != nullptr) read_later(connection);
   } catch (const std::bad_alloc&) {
     give_up(connection);
   }
@@ -383,9 +385,9 @@ inline void Loop::continue_reading() {
     Connection& connection = *ready_[i];
     connection.in_ready = false;
     if (connection.state == Connection::State::ended || connection.in_failed) continue;
-    if (connection.input != nullptr && is_full(connection)) continue;  // `writable` goes on
-    if (connection.input != nullptr) {
-      const std::unique_ptr<std::vector<char>> input = std::move(connection.input);
+    if (connection.input() != nullptr && is_full(connection)) continue;  // `writable` goes on
+    if (connection.input() != nullptr) {
+      const std::unique_ptr<std::vector<char>> input = std::move(connection.seldom->input);
       read_later(connection);  // there may be more in the socket, which was not looked at meanwhile
       process_or_destroy(connection, *input);
     } else {
@@ -428,11 +430,12 @@ inline void Loop::process(Connection& connection, std::span<char> bytes) {
     }
     used += taken;
     // A request that became a WebSocket ends in the middle; everything else has come as far as it will in this turn.
-    const bool upgraded = std::exchange(connection.upgraded_now, false);
+    const bool upgraded = connection.upgraded_now;
+    connection.upgraded_now = false;
     paused = taken < rest.size() && !upgraded;
   }
   if (used == bytes.size() || connection.state == Connection::State::ended) return;
-  connection.input =
+  connection.make_seldom().input =
       std::make_unique<std::vector<char>>(bytes.begin() + static_cast<std::ptrdiff_t>(used), bytes.end());
   read_later(connection);
 }
@@ -613,7 +616,7 @@ inline void Loop::open_session(Connection& connection, std::string_view key, con
   Connection::WebSocket& socket = connection.protocol.emplace<Connection::WebSocket>(new_socket_id(connection.number));
   connection.state = Connection::State::websocket;
   const std::size_t clients = group_.clients.fetch_add(1, std::memory_order_relaxed);
-  socket.counted = true;
+  connection.counted = true;
   const bool over_capacity = group_.options.max_connections != 0 && clients >= group_.options.max_connections;
   App* const app = path_found ? group_.apps.find_by_key(key) : nullptr;
   Admission admission = Admission::app_full;
@@ -635,7 +638,7 @@ inline void Loop::open_session(Connection& connection, std::string_view key, con
                                 .path_found = path_found,
                                 .key = key,
                                 .origin = request.field("origin"),
-                                .tls = carrier.tls != nullptr,
+                                .tls = carrier.tls() != nullptr,
                                 .over_capacity = over_capacity,
                                 .address_full = admission == Admission::address_full};
   perform(connection, socket.session.open(app, opening, now_));
@@ -667,9 +670,9 @@ inline void Loop::writable(Connection& connection) {
     if (sealed_waits(connection)) return;
   }
   if (!fanout_.writable(connection)) return;
-  if (connection.carried != nullptr) fanout_.writable(*connection.carried->session);
+  if (connection.carried() != nullptr) fanout_.writable(*connection.carried()->session);
   if (connection.last_bytes) close_output_when_sent(connection);
-  if (connection.input != nullptr) read_later(connection);
+  if (connection.input() != nullptr) read_later(connection);
 }
 
 /// From here on nothing new is sent or heard. The last bytes and the client's own end are waited for.
@@ -684,7 +687,8 @@ inline void Loop::closing(Connection& connection) {
 /// Counts a client out: those who are told to go take no place from those who come.
 inline void Loop::dismiss(Connection& connection) noexcept {
   Connection::WebSocket* const socket = connection.websocket();
-  if (socket == nullptr || !std::exchange(socket->counted, false)) return;
+  if (socket == nullptr || !connection.counted) return;
+  connection.counted = false;
   if (socket->app != nullptr) std::exchange(socket->app, nullptr)->dismiss_from(socket->address);
   group_.clients.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -695,17 +699,18 @@ inline void Loop::leave(Connection& connection) noexcept {
 }
 
 inline void Loop::close_output_when_sent(Connection& connection) {
-  if (connection.state == Connection::State::ended || connection.xhr != nullptr) return;
+  if (connection.state == Connection::State::ended || connection.xhr() != nullptr) return;
   connection.last_bytes = true;
   if (connection.backlog != nullptr || connection.waiting_answers != 0 || connection.in_failed) return;
   if (sealed_waits(connection)) return;
-  if (connection.tls != nullptr) {
-    connection.tls->close();
+  if (connection.tls() != nullptr) {
+    connection.tls()->close();
     if (!send_sealed(connection)) return destroy(connection);
     if (sealed_waits(connection)) return;
   }
   if (connection.at_end) return destroy(connection);
-  if (std::exchange(connection.output_closed, true)) return;
+  if (connection.output_closed) return;
+  connection.output_closed = true;
   // The client ends its half when it has read everything; to close at once could take the last bytes from it.
   ::shutdown(connection.descriptor, SHUT_WR);
 }
@@ -716,20 +721,20 @@ inline void Loop::destroy(Connection& connection) noexcept {
   connection.deaf = true;
   leave(connection);
   dismiss(connection);
-  if (connection.parked != nullptr && connection.parked->home == number_) connection.parked.reset();
+  if (connection.parked() != nullptr && connection.parked()->home == number_) connection.seldom->parked.reset();
   leave_ring(connection);
   give_slot_back(connection);
   graveyard_.push_back(&connection);  // reserved
-  if (connection.carried != nullptr) {
-    Connection& session = *connection.carried->session;
-    session.xhr->receiver = nullptr;
+  if (connection.carried() != nullptr) {
+    Connection& session = *connection.carried()->session;
+    session.xhr()->receiver = nullptr;
     session.deadline = seconds_from_now(xhr_pause);
-    connection.carried.reset();
+    connection.seldom->carried.reset();
   }
-  if (connection.xhr != nullptr) {
-    group_.forget_home_of(connection.xhr->name);
-    xhr_sessions_.erase(connection.xhr->name);
-    if (connection.xhr->receiver != nullptr) destroy(*connection.xhr->receiver);
+  if (connection.xhr() != nullptr) {
+    group_.forget_home_of(connection.xhr()->name);
+    xhr_sessions_.erase(connection.xhr()->name);
+    if (connection.xhr()->receiver != nullptr) destroy(*connection.xhr()->receiver);
     return;
   }
   // Out of the epoll set by itself: nobody else has this descriptor.
@@ -751,7 +756,7 @@ inline void Loop::bury() noexcept {
   std::size_t kept = 0;
   for (Connection* const connection : graveyard_) {
     const bool named = connection->in_ready || connection->in_failed || connection->waiting_answers != 0;
-    if (!ended_ && (named || connection->parked != nullptr)) {
+    if (!ended_ && (named || connection->parked() != nullptr)) {
       graveyard_[kept++] = connection;
     } else {
       delete connection;
@@ -766,7 +771,9 @@ inline void Loop::end_failed() {
     Connection& connection = *failed_[i];
     connection.in_failed = false;
     if (connection.state == Connection::State::ended) continue;
-    if (std::exchange(connection.terminated, false) && !connection.deaf) {
+    const bool terminated = connection.terminated;
+    connection.terminated = false;
+    if (terminated && !connection.deaf) {
       if (connection.state != Connection::State::websocket) continue;
       try {
         perform(connection, connection.websocket()->session.close(pusher::close_code::unauthorized,
@@ -824,7 +831,7 @@ inline void Loop::sweep(Connection& connection) {
   const auto now = seconds_from_now(std::chrono::seconds(0));
   if (connection.state == Connection::State::carrying) return sweep_carrier(connection);
   if (connection.state == Connection::State::moving) return;
-  if (connection.xhr != nullptr && connection.xhr->receiver == nullptr && now > connection.deadline) {
+  if (connection.xhr() != nullptr && connection.xhr()->receiver == nullptr && now > connection.deadline) {
     return destroy(connection);
   }
   if (connection.state == Connection::State::websocket) {
@@ -837,7 +844,7 @@ inline void Loop::sweep(Connection& connection) {
     return;
   }
   if (now <= connection.deadline) return;  // without its fraction, it may still be to come
-  const bool can_answer = connection.tls == nullptr || !connection.tls->handshaking();
+  const bool can_answer = connection.tls() == nullptr || !connection.tls()->handshaking();
   if (connection.state != Connection::State::http || connection.http()->parser.idle() || !can_answer) {
     return destroy(connection);
   }
@@ -873,7 +880,7 @@ inline void Loop::stop_clients(std::size_t most) {
     ++stopped;
     if (connection->state == Connection::State::http) {
       // A request that is under way is answered, and its connection closed behind that.
-      const bool idle = connection->http()->parser.idle() && connection->input == nullptr;
+      const bool idle = connection->http()->parser.idle() && connection->input() == nullptr;
       if (idle && connection->backlog == nullptr) destroy(*connection);
     } else if (connection->state == Connection::State::websocket) {
       try {

@@ -47,9 +47,9 @@ inline void Loop::xhr_request(Connection& connection, const http::Request& reque
   xhr_carry(connection, session, to, streaming);
   session.websocket()->session.heard(now_);
   // What an earlier poll was to be answered with.
-  if (!session.xhr->before.empty()) {
+  if (!session.xhr()->before.empty()) {
     if (streaming) {
-      xhr_send_lines(session, connection, std::exchange(session.xhr->before, {}), false);
+      xhr_send_lines(session, connection, std::exchange(session.xhr()->before, {}), false);
     } else {
       poll_later(session);
     }
@@ -69,9 +69,9 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
     perform(session, session.websocket()->session.receive(text, now_, signer_));
   }
   send_replies(session);
-  Connection* const receiver = session.xhr->receiver;
+  Connection* const receiver = session.xhr()->receiver;
   if (sent.texts.empty() && receiver != nullptr && receiver->backlog == nullptr && !sealed_waits(*receiver)) {
-    std::string lines = std::exchange(session.xhr->before, {});
+    std::string lines = std::exchange(session.xhr()->before, {});
     lines += xhr::activity_line;
     xhr_send_lines(session, *receiver, std::move(lines), false);
   }
@@ -82,9 +82,9 @@ inline void Loop::xhr_receive(Connection& connection, Connection& session, const
 inline Connection& Loop::xhr_open(std::string name) {
   try {
     auto made = std::make_unique<Connection>(-1, group_.options.http, nullptr);
-    made->xhr = std::make_unique<Connection::Xhr>();
-    made->xhr->name = name;
-    made->xhr->before = xhr::open_line;
+    made->make_seldom().xhr = std::make_unique<Connection::Xhr>();
+    made->xhr()->name = name;
+    made->xhr()->before = xhr::open_line;
     reserve_slot();
     xhr_sessions_.emplace(name, made.get());
     return take_slot(made.release());
@@ -97,16 +97,16 @@ inline Connection& Loop::xhr_open(std::string name) {
 /// From here on the request is answered with what the session is sent.
 inline void Loop::xhr_carry(Connection& connection, Connection& session, const http::ReplyTo& to, bool streaming) {
   // The client has given the older one up.
-  if (Connection* const older = session.xhr->receiver) destroy(*older);
-  connection.carried = std::make_unique<Connection::Carried>(Connection::Carried{&session, to});
+  if (Connection* const older = session.xhr()->receiver) destroy(*older);
+  connection.make_seldom().carried = std::make_unique<Connection::Carried>(Connection::Carried{&session, to});
   connection.state = Connection::State::carrying;
   connection.deadline = seconds_from_now(xhr_poll_time);
-  session.xhr->receiver = &connection;
-  session.xhr->streaming = streaming;
-  session.xhr->carried_units = 0;
+  session.xhr()->receiver = &connection;
+  session.xhr()->streaming = streaming;
+  session.xhr()->carried_units = 0;
   if (!streaming) return;
   std::string head;
-  session.xhr->chunked = xhr::append_stream_head(head, to.version);
+  session.xhr()->chunked = xhr::append_stream_head(head, to.version);
   fanout_.send(connection, head);
 }
 
@@ -125,7 +125,7 @@ inline std::size_t Loop::utf16_units(std::string_view text) noexcept {
 /// come by then.
 /// \returns how many bytes of whole frames have found a carrier.
 inline std::ptrdiff_t Loop::write_xhr(Connection& session, std::string_view frames) noexcept {
-  Connection::Xhr& state = *session.xhr;
+  Connection::Xhr& state = *session.xhr();
   std::size_t used = 0;
   try {
     while (used < frames.size()) {
@@ -163,13 +163,13 @@ inline std::ptrdiff_t Loop::write_xhr(Connection& session, std::string_view fram
 
 inline void Loop::xhr_send_lines(Connection& session, Connection& receiver, std::string lines, bool last) {
   std::string bytes;
-  session.xhr->carried_units += utf16_units(lines);
-  if (!session.xhr->streaming) {
-    const bool open = http::append(bytes, xhr::poll_response(std::move(lines)), receiver.carried->to);
+  session.xhr()->carried_units += utf16_units(lines);
+  if (!session.xhr()->streaming) {
+    const bool open = http::append(bytes, xhr::poll_response(std::move(lines)), receiver.carried()->to);
     fanout_.send(receiver, bytes);
     return xhr_release(receiver, open && !draining_);
   }
-  if (session.xhr->chunked) {
+  if (session.xhr()->chunked) {
     xhr::append_chunk(bytes, lines);
     if (last) bytes += xhr::last_chunk;
   } else {
@@ -182,10 +182,10 @@ inline void Loop::xhr_send_lines(Connection& session, Connection& receiver, std:
 /// The request has its whole answer.
 /// \param open   whether its connection can be used again.
 inline void Loop::xhr_release(Connection& receiver, bool open) {
-  Connection& session = *receiver.carried->session;
-  session.xhr->receiver = nullptr;
+  Connection& session = *receiver.carried()->session;
+  session.xhr()->receiver = nullptr;
   session.deadline = seconds_from_now(xhr_pause);
-  receiver.carried.reset();
+  receiver.seldom->carried.reset();
   if (open) {
     receiver.state = Connection::State::http;
     receiver.deadline = seconds_from_now(group_.options.keep_alive_timeout);
@@ -196,9 +196,9 @@ inline void Loop::xhr_release(Connection& receiver, bool open) {
 }
 
 inline void Loop::poll_later(Connection& session) {
-  if (session.xhr->poll_due) return;
+  if (session.xhr()->poll_due) return;
   polls_.push_back({session.number, session.generation});
-  session.xhr->poll_due = true;
+  session.xhr()->poll_due = true;
 }
 
 inline void Loop::answer_polls() {
@@ -206,7 +206,7 @@ inline void Loop::answer_polls() {
   for (const Token token : answered_polls_) {
     Connection* const session = at(token.number);
     if (session == nullptr || session->generation != token.generation) continue;
-    Connection::Xhr& state = *session->xhr;
+    Connection::Xhr& state = *session->xhr();
     state.poll_due = false;
     if (state.receiver == nullptr || state.streaming || state.before.empty()) continue;
     try {
@@ -220,9 +220,9 @@ inline void Loop::answer_polls() {
 
 /// A poll is not held for ever: something on the way might give it up.
 inline void Loop::sweep_carrier(Connection& receiver) {
-  Connection& session = *receiver.carried->session;
-  if (session.xhr->streaming || seconds_from_now(std::chrono::seconds(0)) <= receiver.deadline) return;
-  std::string lines = std::exchange(session.xhr->before, {});
+  Connection& session = *receiver.carried()->session;
+  if (session.xhr()->streaming || seconds_from_now(std::chrono::seconds(0)) <= receiver.deadline) return;
+  std::string lines = std::exchange(session.xhr()->before, {});
   lines += xhr::heartbeat_line;
   xhr_send_lines(session, receiver, std::move(lines), false);
 }
@@ -231,7 +231,7 @@ inline void Loop::sweep_carrier(Connection& receiver) {
 
 /// Until the session may be sent something again.
 inline void Loop::hold(Connection& connection, const http::Request& request) {
-  connection.parked = std::make_unique<Connection::Parked>(Connection::Parked{request, number_});
+  connection.make_seldom().parked = std::make_unique<Connection::Parked>(Connection::Parked{request, number_});
   connection.state = Connection::State::moving;
   pace(connection);
 }
@@ -242,7 +242,7 @@ inline void Loop::move_later(Connection& connection, const http::Request& reques
   if (connection.backlog != nullptr || sealed_waits(connection)) {
     return answer(connection, xhr::refusal(503, "Please try again"), http::reply_to(request));
   }
-  connection.parked = std::make_unique<Connection::Parked>(Connection::Parked{request, home});
+  connection.make_seldom().parked = std::make_unique<Connection::Parked>(Connection::Parked{request, home});
   moving_.push_back(&connection);
   connection.state = Connection::State::moving;
 }
@@ -250,7 +250,7 @@ inline void Loop::move_later(Connection& connection, const http::Request& reques
 inline void Loop::move_connections() {
   for (Connection* const connection : moving_) {
     if (connection->state != Connection::State::moving) {
-      connection->parked.reset();  // it has ended meanwhile, and can be freed now
+      connection->seldom->parked.reset();  // it has ended meanwhile, and can be freed now
       continue;
     }
     // It may still be named by a list of this loop, which the next turn clears.
@@ -262,7 +262,7 @@ inline void Loop::move_connections() {
     leave_ring(*connection);
     give_slot_back(*connection);
     uncount();
-    group_.loops[connection->parked->home]->arrive(*connection);
+    group_.loops[connection->parked()->home]->arrive(*connection);
   }
   moving_.swap(still_moving_);
   still_moving_.clear();
@@ -274,7 +274,7 @@ inline void Loop::arrive(Connection& connection) noexcept {
   {
     const std::lock_guard lock(incoming_mutex_);
     if (!incoming_ended_) {
-      connection.next_arrival = std::exchange(arrivals_, &connection);
+      connection.parked()->next_arrival = std::exchange(arrivals_, &connection);
       return wake();
     }
   }
@@ -288,7 +288,7 @@ inline void Loop::take_arrivals() {
     next = std::exchange(arrivals_, nullptr);
   }
   while (next != nullptr) {
-    Connection& connection = *std::exchange(next, next->next_arrival);
+    Connection& connection = *std::exchange(next, next->parked()->next_arrival);
     try {
       reserve_slot();
     } catch (const std::bad_alloc&) {
