@@ -86,9 +86,11 @@ TEST(Errc, ConditionMatchesACodeOfAnotherCopyOfTheCategory) {
 }
 
 TEST(Errc, UnknownNumberHasATextToo) {
-  EXPECT_EQ(message(static_cast<errc>(999)), "unknown error");
-  EXPECT_EQ(to_string(static_cast<errc>(999)), "unknown");
-  EXPECT_EQ(error_category().message(-1), "unknown error");
+  EXPECT_EQ(message(static_cast<errc>(199)), "unknown error");
+  EXPECT_EQ(to_string(static_cast<errc>(199)), "unknown");
+  for (const int number : {-1, 199, 256, 256 + static_cast<int>(errc::closed), 999}) {
+    EXPECT_EQ(error_category().message(number), "unknown error") << number;
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <fanfare/detail/config.hpp>
 
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -12,7 +13,7 @@
 FANFARE_NAMESPACE_BEGIN
 
 /// Everything that can go wrong in the core. Compares with and converts to `std::error_code`.
-enum class errc {
+enum class errc : std::uint8_t {
   ok = 0,             ///< No error.
   empty_name,         ///< A channel or event name is empty.
   name_too_long,      ///< A channel name is longer than `Limits::channel_name`.
@@ -78,7 +79,9 @@ class ErrorCategory final : public std::error_category {
  public:
   [[nodiscard]] const char* name() const noexcept override { return "fanfare"; }
   [[nodiscard]] std::string message(int value) const override {
-    return std::string(fanfare::message(static_cast<errc>(value)));
+    const auto error = static_cast<errc>(value);
+    // A number that is none of these must not be cut to one.
+    return static_cast<int>(error) == value ? std::string(fanfare::message(error)) : "unknown error";
   }
   // The standard compares categories by address. Two shared libraries with hidden visibility may each have one,
   // so a condition made in one must still match a code made in the other: compare by name.

@@ -238,10 +238,11 @@ class Fanout {
     }
     for (const std::uint32_t number : dirty_) {
       LoopChannel& channel = channels_[number];
-      channel.log = {};
+      channel.log = 0;
       if (channel.holes * 4 > channel.members.size()) compact(channel);
     }
     dirty_.clear();
+    turn_logs_.clear();
     entered_.clear();
     excluded_ = false;
   }
@@ -261,11 +262,12 @@ class Fanout {
   /// \param wait   whether to wait for triggers that are under way, which may still push, as `Subscription::reset` does.
   void close(bool wait = false) noexcept {
     dirty_.clear();
+    turn_logs_.clear();
     vacated_.clear();
     recount_.clear();
     entered_.clear();
     for (LoopChannel& channel : channels_) {
-      channel.log = {};
+      channel.log = 0;
       channel.listed = channel.recounted = false;
       if (channel.subscription.state() != nullptr) detach(channel, wait);
     }
@@ -286,27 +288,29 @@ class Fanout {
     return static_cast<Milliseconds>(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
   }
 
+  // There may be as many as connections: the order leaves no gaps.
   struct LoopChannel {
-    Subscription subscription;
+    [[no_unique_address]] Subscription subscription;  // the next ones stand in its last bytes
+    bool listed : 1 = false;                          // in `vacated_`
+    bool recounted : 1 = false;                       // in `recount_`
+    bool commands : 1 = false;                        // its events are for the loop, not for the connections
+    bool counts : 1 = false;                          // its subscribers are told how many they are
+    bool has_members : 1 = false;
+    bool noting : 1 = false;  // the host has still to be told how many they are
+    std::uint32_t number = 0;
     App* app = nullptr;
     MemberArray<Connection> members;
     std::uint32_t holes = 0;   // among the members
     std::uint32_t wishes = 0;  // of connections that are not among the members yet
-    std::uint32_t number = 0;
     std::uint32_t generation = 0;
-    LogPtr log;              // of this turn
-    bool listed = false;     // in `vacated_`
-    bool recounted = false;  // in `recount_`
-    bool commands = false;   // its events are for the loop, not for the connections
-    bool counts = false;     // its subscribers are told how many they are
-    bool has_members = false;
-    bool noting = false;          // the host has still to be told how many they are
+    std::uint32_t log = 0;        // of this turn: its place in `turn_logs_`, counted from 1; 0: none
     Milliseconds counted_at = 0;  // when the subscribers were last told
     Milliseconds noted_at = 0;    // when the host was last told
 
     [[nodiscard]] bool empty() const noexcept { return size() == 0 && wishes == 0; }
     [[nodiscard]] std::size_t size() const noexcept { return members.size() - holes; }
   };
+  static_assert(sizeof(LoopChannel) <= 64, "there are many of them");
 
   struct Name {
     const App* app;
@@ -569,7 +573,8 @@ class Fanout {
     channel.app = nullptr;
     channel.members.reset();
     channel.holes = channel.wishes = 0;
-    if (std::exchange(channel.recounted, false)) std::erase(recount_, channel.number);
+    if (channel.recounted) std::erase(recount_, channel.number);
+    channel.recounted = false;
     free_.push_back(channel.number);
   }
 
@@ -649,7 +654,8 @@ class Fanout {
     if (channel.generation != tag >> 32U) return 0;
     if (channel.commands) return terminate(channel);
     if (channel.counts && message.name() == "pusher_internal:subscription_count") {
-      if (!std::exchange(channel.recounted, true)) recount_.push_back(channel.number);
+      if (!channel.recounted) recount_.push_back(channel.number);
+      channel.recounted = true;
       return 0;
     }
     const auto* const bytes = reinterpret_cast<const char*>(message.frame().data());
@@ -672,13 +678,17 @@ class Fanout {
     return 0;
   }
 
+  /// \pre there is one.
+  [[nodiscard]] const LogPtr& log_of(const LoopChannel& channel) const noexcept { return turn_logs_[channel.log - 1]; }
+
   std::size_t log(LoopChannel& channel, std::string_view frame, std::uint32_t except) noexcept {
     try {
-      if (!channel.log) {
-        channel.log = logs_.take();
+      if (channel.log == 0) {
+        turn_logs_.push_back(logs_.take());
+        channel.log = static_cast<std::uint32_t>(turn_logs_.size());
         dirty_.push_back(channel.number);
       }
-      channel.log->append(frame, ++sequence_, except);
+      log_of(channel)->append(frame, ++sequence_, except);
     } catch (const std::bad_alloc&) {
       // The subscribers of this channel cannot be sent what they are owed.
       for (Connection* const connection : channel.members) {
@@ -704,7 +714,7 @@ class Fanout {
     }
     if (!excluded_) return;
     for (const std::uint32_t number : dirty_) {
-      for (const LogFrame& frame : channels_[number].log->frames()) {
+      for (const LogFrame& frame : log_of(channels_[number])->frames()) {
         if (frame.except == LogFrame::nobody) continue;
         if (Connection* const connection = port_.at(frame.except)) {
           connection->turn = Peer::Turn::special;
@@ -715,8 +725,8 @@ class Fanout {
   }
 
   void flush(LoopChannel& channel, bool specials) noexcept {
-    const LogPtr& log = channel.log;
-    if (!log || log->empty()) return;
+    const LogPtr& log = log_of(channel);
+    if (log->empty()) return;
     const std::string_view bytes = log->bytes();
     for (Connection* const connection : channel.members) {
       if (connection == nullptr || connection->deaf) continue;
@@ -754,8 +764,9 @@ class Fanout {
     try {
       pieces_.clear();
       for (const detail::Membership& membership : connection.memberships.all()) {
-        const LogPtr& log = channels_[membership.channel].log;
-        if (!log || membership.position == detail::Membership::pending) continue;
+        const LoopChannel& channel = channels_[membership.channel];
+        if (channel.log == 0 || membership.position == detail::Membership::pending) continue;
+        const LogPtr& log = log_of(channel);
         const std::uint64_t from = membership.from();
         for (std::size_t i = 0; i < log->frames().size(); ++i) {
           const LogFrame& frame = log->frames()[i];
@@ -813,7 +824,7 @@ class Fanout {
     if (sent < 0) return fail(*out.connection);
     const auto taken = static_cast<std::size_t>(sent);
     if (taken == out.bytes.size()) return;
-    if (out.channel != composed) return lag(*out.connection, channels_[out.channel].log, taken);
+    if (out.channel != composed) return lag(*out.connection, log_of(channels_[out.channel]), taken);
     try {
       make_backlog(*out.connection).append(out.bytes, out.ends, taken);
     } catch (const std::bad_alloc&) {
@@ -893,6 +904,7 @@ class Fanout {
   boost::unordered_flat_set<std::uint32_t, NameHash, NameEqual> by_name_{0, NameHash{this}, NameEqual{this}};
   std::vector<std::uint32_t> free_;
   std::vector<std::uint32_t> dirty_;
+  std::vector<LogPtr> turn_logs_;  // of those
   std::vector<std::uint32_t> vacated_;
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
   std::vector<Connection*> entered_;    // in this turn, into channels that have an order
