@@ -253,6 +253,8 @@ class Loop final : public Door {
   /// Takes connections from a listening socket, for all loops of the group. Before the first turn.
   /// \param tls   what its clients speak TLS with; null: nothing. Lives longer than the loop.
   [[nodiscard]] std::error_code listen_on(int listener, const TlsContext* tls = nullptr) {
+    const int on = 1;
+    ::setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // whom it accepts has that from it
     listeners_.push_back({listener, tls});
     return watch(listener, EPOLLIN, {listener_token, static_cast<std::uint32_t>(listeners_.size() - 1)});
   }
@@ -286,7 +288,7 @@ class Loop final : public Door {
     [[maybe_unused]] const ssize_t written = ::write(eventfd_, &one, sizeof one);
   }
 
-  /// Hands a connected socket over, which is in non-blocking mode. Any thread.
+  /// Hands a connected socket over, which is in non-blocking mode and sends without delay. Any thread.
   /// \param tls   what its client speaks TLS with; null: nothing. Lives longer than the loop.
   void adopt(int descriptor, const TlsContext* tls = nullptr) {
     count();  // at once, so that the next one goes elsewhere

@@ -68,8 +68,9 @@ struct Handshake {
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
 [[nodiscard]] inline std::string accept_key(std::string_view key) {
-  std::string text(key);
-  text += websocketpp::processor::constants::handshake_guid;
+  std::string text;
+  text.reserve(64);
+  text.append(key).append(websocketpp::processor::constants::handshake_guid);
   unsigned char digest[20];
   websocketpp::sha1::calc(text.data(), text.size(), digest);
   return websocketpp::base64_encode(digest, sizeof(digest));
@@ -152,7 +153,9 @@ template <UpgradeRequest R>
 /// \throws `std::bad_alloc`.
 [[nodiscard]] inline std::string response(const Handshake& handshake) {
   FANFARE_ASSERT(handshake.upgrade != Upgrade::none, "the request asks for no upgrade");
-  std::string text = "HTTP/1.1 ";
+  std::string text;
+  text.reserve(256);
+  text += "HTTP/1.1 ";
   switch (handshake.status) {
     case 101: text += "101 Switching Protocols\r\n"; break;
     case 405: text += "405 Method Not Allowed\r\n"; break;

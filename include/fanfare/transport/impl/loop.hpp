@@ -281,8 +281,6 @@ inline void Loop::give_slot_back(Connection& connection) noexcept {
 
 inline void Loop::add(const Socket& socket) {
   const int descriptor = socket.descriptor;
-  const int on = 1;
-  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   Connection* connection = nullptr;
   try {
     reserve_slot();
