@@ -298,7 +298,7 @@ class Session {
   [[nodiscard]] Action signed_in(const SignIn& sign_in, bool ok) {
     if (!is_open()) return Nothing{};
     if (!ok) return not_signed_in("The server has no room for the user: please try again later");
-    auto user = std::make_shared<const Member>(Member{sign_in.user_id, sign_in.user_info});
+    auto user = std::make_unique<const Member>(Member{sign_in.user_id, sign_in.user_info});
     Action action = Send{frames::signin_success(sign_in.user_data)};
     user_ = std::move(user);
     return action;
@@ -478,7 +478,7 @@ class Session {
       if (user_->user_id.size() + user_->user_info.size() > options.max_user_bytes) {
         return bad_member(channel, "user_data", UserDataError::too_large);
       }
-      return Subscribe{std::string(channel), user_};
+      return Subscribe{std::string(channel), std::make_shared<const Member>(*user_)};
     }
     ChannelData read = read_channel_data(data, options);
     if (read.error != UserDataError::none) return bad_member(channel, "channel_data", read.error);
@@ -701,8 +701,8 @@ class Session {
 
   SocketId id_;
   const App* app_ = nullptr;
-  MemberPtr user_;           // who is signed in; null: nobody
-  std::uint32_t since_ = 0;  // when the client was heard last, or asked
+  std::unique_ptr<const Member> user_;  // who is signed in; null: nobody
+  std::uint32_t since_ = 0;             // when the client was heard last, or asked
   std::uint32_t opened_ = 0;
   std::uint32_t occupied_ = 0;  // when it was last in a channel, or signed in
   std::uint32_t second_ = 0;    // when the first of the messages came that are counted
@@ -714,7 +714,7 @@ class Session {
   bool authorized_ : 1 = false;  // has been in a channel that is not open to all
 };
 
-static_assert(sizeof(Session) <= 64, "there are many of them");
+static_assert(sizeof(Session) <= 56, "there are many of them");
 
 }  // namespace pusher
 FANFARE_NAMESPACE_END

@@ -168,6 +168,7 @@ struct Connection final : Peer {
   std::variant<Http, WebSocket> protocol;
   std::unique_ptr<Seldom> seldom;
 };
+static_assert(sizeof(Connection) <= 184, "there are many of them");
 
 /// The state that the loops of one server share. Lives longer than they.
 struct LoopGroup {
