@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -49,17 +47,7 @@ template <std::size_t Bytes>
 
 /// Whether two texts are the same, in a time that tells nothing but whether their sizes are.
 [[nodiscard]] inline bool same_secretly(std::string_view a, std::string_view b) noexcept {
-  if (a.size() != b.size()) return false;
-  // Volatile, so that no compiler stops at the first difference.
-  volatile std::uint64_t difference = 0;
-  std::size_t i = 0;
-  for (std::uint64_t x = 0, y = 0; a.size() - i >= sizeof x; i += sizeof x) {
-    std::memcpy(&x, a.data() + i, sizeof x);
-    std::memcpy(&y, b.data() + i, sizeof y);
-    difference = difference | (x ^ y);
-  }
-  for (; i < a.size(); ++i) difference = difference | static_cast<unsigned char>(a[i] ^ b[i]);
-  return difference == 0;
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 /// A hash function of libcrypto, which is found once, and room for one computation.
