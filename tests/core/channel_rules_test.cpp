@@ -38,12 +38,14 @@ std::string found(const ChannelRules& rules, std::string_view channel) {
   return rule == nullptr ? "" : rule->match;
 }
 
-TEST(Overflow, HasNamesThatAreReadBack) {
-  for (const Overflow overflow : {Overflow::close, Overflow::drop_oldest, Overflow::drop_newest, Overflow::conflate}) {
-    EXPECT_EQ(overflow_from(to_string(overflow)), overflow);
+TEST(SlowConsumer, HasNamesThatAreReadBack) {
+  for (const SlowConsumer overflow :
+       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
+    EXPECT_EQ(slow_consumer_from(to_string(overflow)), overflow);
   }
-  EXPECT_EQ(to_string(Overflow::drop_oldest), "drop_oldest");
-  for (const std::string_view other : {"", "Close", "close ", "drop", "unknown"}) EXPECT_FALSE(overflow_from(other));
+  EXPECT_EQ(to_string(SlowConsumer::drop_oldest), "drop_oldest");
+  for (const std::string_view other : {"", "Close", "close ", "drop", "unknown"})
+    EXPECT_FALSE(slow_consumer_from(other));
 }
 
 TEST(RuleError, HasNamesAndSentences) {
@@ -157,7 +159,7 @@ TEST(ChannelRules, GiveTheWholeRule) {
   list.push_back({.match = "a*",
                   .retain = true,
                   .history = HistoryRule{.count = 5, .age = 7s, .bytes = 9},
-                  .overflow = Overflow::drop_newest,
+                  .overflow = SlowConsumer::drop_newest,
                   .subscribers = 3,
                   .data = 4});
   const ChannelRules rules{list};
@@ -224,7 +226,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{{.match = "a", .history = HistoryRule{.age = -1s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.age = HistoryRule::max_age + 1s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.bytes = 0}}, RuleError::bad_history_bytes},
-        Bad{{.match = "a", .history = HistoryRule{}, .overflow = Overflow::conflate}, RuleError::conflate_with_history},
+        Bad{{.match = "a", .history = HistoryRule{}, .overflow = SlowConsumer::conflate},
+            RuleError::conflate_with_history},
         Bad{{.match = "a", .subscribers = 0}, RuleError::zero_subscribers},
         Bad{{.match = "a", .data = 0}, RuleError::zero_data}));
 
@@ -232,7 +235,7 @@ TEST(ChannelRules, TakeWhatIsJustWithinTheBounds) {
   std::vector<ChannelRule> list = rules_of({std::string(164, 'a'), std::string(163, 'b') + "*", "a"});
   list.push_back({.match = "h", .history = HistoryRule{.count = HistoryRule::max_count, .age = HistoryRule::max_age}});
   list.push_back({.match = "i", .history = HistoryRule{.count = 1, .age = 1s, .bytes = 1}});
-  list.push_back({.match = "c", .retain = true, .overflow = Overflow::conflate, .subscribers = 1, .data = 1});
+  list.push_back({.match = "c", .retain = true, .overflow = SlowConsumer::conflate, .subscribers = 1, .data = 1});
   EXPECT_EQ(ChannelRules::check(list), RuleProblem{});
   EXPECT_EQ(ChannelRules::check(rules_of({std::string(165, 'a')}), 200), RuleProblem{});
   EXPECT_EQ(ChannelRules(rules_of({std::string(165, 'a')}), 200).problem(), RuleProblem{});

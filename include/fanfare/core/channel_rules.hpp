@@ -24,7 +24,7 @@
 FANFARE_NAMESPACE_BEGIN
 
 /// What becomes of a connection that does not take what it is sent, beyond its bound.
-enum class Overflow : std::uint8_t {
+enum class SlowConsumer : std::uint8_t {
   close,        ///< It is closed with a code that means "come back".
   drop_oldest,  ///< Its oldest unsent events of the channel are dropped.
   drop_newest,  ///< New events of the channel are dropped.
@@ -32,19 +32,20 @@ enum class Overflow : std::uint8_t {
 };
 
 /// The enumerator's own name, as it is written in configurations.
-[[nodiscard]] constexpr std::string_view to_string(Overflow overflow) noexcept {
+[[nodiscard]] constexpr std::string_view to_string(SlowConsumer overflow) noexcept {
   switch (overflow) {
-    case Overflow::close: return "close";
-    case Overflow::drop_oldest: return "drop_oldest";
-    case Overflow::drop_newest: return "drop_newest";
-    case Overflow::conflate: return "conflate";
+    case SlowConsumer::close: return "close";
+    case SlowConsumer::drop_oldest: return "drop_oldest";
+    case SlowConsumer::drop_newest: return "drop_newest";
+    case SlowConsumer::conflate: return "conflate";
   }
   return "unknown";
 }
 
 /// The enumerator of that name; nothing if there is none.
-[[nodiscard]] constexpr std::optional<Overflow> overflow_from(std::string_view name) noexcept {
-  for (const Overflow overflow : {Overflow::close, Overflow::drop_oldest, Overflow::drop_newest, Overflow::conflate}) {
+[[nodiscard]] constexpr std::optional<SlowConsumer> slow_consumer_from(std::string_view name) noexcept {
+  for (const SlowConsumer overflow :
+       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
     if (name == to_string(overflow)) return overflow;
   }
   return std::nullopt;
@@ -70,7 +71,7 @@ struct ChannelRule {
   std::string match{};
   bool retain = false;                       ///< Whether the latest event of each name is kept.
   std::optional<HistoryRule> history{};      ///< Whether the last events are kept, and how many.
-  std::optional<Overflow> overflow{};        ///< Else the application's.
+  std::optional<SlowConsumer> overflow{};    ///< Else the application's.
   std::optional<std::size_t> subscribers{};  ///< How many there may be; at least 1. Else without bound.
   std::optional<std::size_t> data{};         ///< Bytes of an event's data; at least 1. Else the application's.
 
@@ -276,7 +277,7 @@ class ChannelRules {
       if (history.age < std::chrono::seconds{1} || history.age > HistoryRule::max_age)
         return RuleError::bad_history_age;
       if (history.bytes == 0) return RuleError::bad_history_bytes;
-      if (rule.overflow == Overflow::conflate) return RuleError::conflate_with_history;
+      if (rule.overflow == SlowConsumer::conflate) return RuleError::conflate_with_history;
     }
     if (rule.subscribers == std::size_t{0}) return RuleError::zero_subscribers;
     if (rule.data == std::size_t{0}) return RuleError::zero_data;
