@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -227,6 +228,36 @@ TYPED_TEST(EpochDomainTest, CollectsEachByItsOwnScope) {
   domain.collect_each(queue, out);
   EXPECT_EQ(out.size(), 2U);
   out.destroy_all(this->memory_);
+}
+
+TYPED_TEST(EpochDomainTest, CollectsEachByItsOwnScopeAmongManyReaders) {
+  auto& domain = *this->domain_;
+  typename TestFixture::Domain::Queue queue;
+  detail::GarbageQueue out;
+  int destroyed = 0;
+  std::array<int, 40> scopes{};  // more than a block of records
+  {
+    std::vector<typename TestFixture::Domain::Guard> guards;
+    for (const int& scope : scopes) {
+      guards.push_back(domain.pin(ReadFor::query));
+      ASSERT_EQ(guards.back().error(), errc::ok);
+      guards.back().enter(&scope);
+    }
+    for (const int& scope : scopes) {
+      domain.retire(queue, make_thing(this->memory_, destroyed), &scope, domain.advance());
+      domain.retire(queue, make_thing(this->memory_, destroyed), &this->one_, domain.advance());
+    }
+    domain.collect_each(queue, out);
+    EXPECT_EQ(out.size(), scopes.size());  // those that nobody reads
+    while (!guards.empty()) {
+      guards.pop_back();
+      domain.collect_each(queue, out);
+      EXPECT_EQ(out.size(), 2 * scopes.size() - guards.size());
+    }
+  }
+  EXPECT_TRUE(domain.empty(queue));
+  out.destroy_all(this->memory_);
+  EXPECT_EQ(destroyed, static_cast<int>(2 * scopes.size()));
 }
 
 TYPED_TEST(EpochDomainTest, DestroysAllWithoutALook) {

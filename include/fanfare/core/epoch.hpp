@@ -140,7 +140,7 @@ class EpochDomain {
   /// The same for a queue whose items have scopes of their own.
   void collect_each(Queue& queue, detail::GarbageQueue& out) noexcept {
     if (queue.empty()) return queue.postpone();
-    // One look at the readers for all that is in the queue. Those beyond the first few are taken to look something up.
+    // One look at the readers for all that is in the queue; if there are many, another for what the rest might read.
     std::array<Reader, 8> readers;
     std::size_t count = 0;
     std::uint64_t others = none;
@@ -154,7 +154,8 @@ class EpochDomain {
       }
     });
     const auto unread = [&](const detail::Garbage& garbage) {
-      std::uint64_t until = others;
+      if (garbage.stamp() >= others) return garbage.stamp() < oldest_reader(garbage.scope());
+      std::uint64_t until = none;
       for (std::size_t i = 0; i < count; ++i) {
         const bool here = readers[i].scope == nullptr || readers[i].scope == garbage.scope();
         if (here && readers[i].epoch < until) until = readers[i].epoch;
