@@ -903,8 +903,9 @@ class Channel final : public ChannelFace {
   /// Calls `f(Node&)` for all events, and for what is bound to all of them.
   template <class F>
   void each_node(F f) {
-    events_.for_each(f);
+    // The first goes first: after the others have ended, it could not be asked whether it was one of them.
     if (Node* const first = first_.load(std::memory_order_relaxed); first != nullptr && !first->indexed) f(*first);
+    events_.for_each(f);
     if (Node* const all = all_.load(std::memory_order_relaxed)) f(*all);
   }
 

@@ -60,7 +60,7 @@ class Binding : public Garbage {
 
   // Under the channel's lock:
   Binding* next = nullptr;     ///< in the subscription; see `Bindings`
-  void* node = nullptr;        ///< the event's node; null: all events
+  void* node = nullptr;        ///< the event's, or the one for all events; null: let go
   std::uint64_t id = 0;        ///< within the registry
   std::uint64_t sequence = 0;  ///< in the subscriber list; 0: not entered yet
   std::uint32_t position = 0;  ///< a hint
