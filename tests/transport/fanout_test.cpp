@@ -368,7 +368,7 @@ TEST_F(FanoutTest, ARoomWithoutEventsDoesNotGrowAsClientsComeAndGo) {
     ASSERT_TRUE(fanout.leave(app, "x", reloads));
   }
   ASSERT_EQ(join("x", reloads), JoinResult::joined);
-  EXPECT_LT(reloads.memberships.find(0)->position, 64U);
+  EXPECT_LT(reloads.memberships.find(0)->place, 64U);
   app.trigger("x", "e", "1");
   turn();
   EXPECT_EQ(take(stays).size(), 1U);

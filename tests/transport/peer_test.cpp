@@ -11,6 +11,8 @@ namespace {
 using namespace fanfare;
 using transport::detail::Membership;
 using transport::detail::Memberships;
+using transport::detail::OrderedPlace;
+using transport::detail::OrderedPlaces;
 
 std::vector<std::uint32_t> channels(Memberships& memberships) {
   std::vector<std::uint32_t> result;
@@ -20,15 +22,15 @@ std::vector<std::uint32_t> channels(Memberships& memberships) {
 
 TEST(Memberships, AreKeptHoweverManyThereAre) {
   Memberships memberships;
-  static_assert(sizeof(Membership) <= 16);
-  static_assert(sizeof(Memberships) <= 40);
+  static_assert(sizeof(Membership) <= 8);
+  static_assert(sizeof(Memberships) <= 24);
   for (std::uint32_t i = 0; i < 10; ++i) {
     EXPECT_EQ(memberships.find(i), nullptr);
     memberships.add({i, 100 + i});
     EXPECT_EQ(memberships.size(), i + 1);
     for (std::uint32_t j = 0; j <= i; ++j) {
       ASSERT_NE(memberships.find(j), nullptr);
-      EXPECT_EQ(memberships.find(j)->position, 100 + j);
+      EXPECT_EQ(memberships.find(j)->place, 100 + j);
     }
   }
   memberships.remove(3);
@@ -42,34 +44,35 @@ TEST(Memberships, AreKeptHoweverManyThereAre) {
   EXPECT_EQ(channels(memberships), std::vector<std::uint32_t>{5});
 }
 
-TEST(Memberships, LetGoOfTheMember) {
+TEST(OrderedPlaces, LetGoOfTheMember) {
   const auto member = std::make_shared<const Member>(Member{"ada", "null"});
-  Memberships memberships;
-  for (const std::uint32_t count : {2U, 9U}) {  // few, and many
-    for (std::uint32_t i = 1; i <= count; ++i) {
-      memberships.add({i, 0, std::make_unique<Membership::Ordered>(Membership::Ordered{7, member})});
-    }
-    EXPECT_EQ(member.use_count(), 1 + count);
-    EXPECT_EQ(memberships.find(1)->from(), 7U);
-    EXPECT_EQ(memberships.find(1)->member(), member.get());
-    memberships.remove(1);
-    EXPECT_EQ(memberships.find(1), nullptr);
-    EXPECT_NE(memberships.find(2), nullptr);
-    EXPECT_EQ(member.use_count(), count);
-    memberships.clear();
-    EXPECT_EQ(member.use_count(), 1);
-  }
   {
-    Memberships others;
-    others.add({1, 0, std::make_unique<Membership::Ordered>(Membership::Ordered{0, member})});
+    OrderedPlaces places;
+    std::vector<Membership> memberships;
+    for (int round = 0; round < 3; ++round) {
+      for (std::uint32_t i = 0; i < 20; ++i) memberships.push_back({i, places.add({.from = i, .member = member})});
+      EXPECT_EQ(places.size(), 20U);
+      EXPECT_EQ(member.use_count(), 21);
+      for (const Membership& membership : memberships) {
+        EXPECT_TRUE(membership.ordered());
+        EXPECT_EQ(places[membership].from, membership.channel);
+        EXPECT_EQ(places[membership].member, member);
+        EXPECT_EQ(places[membership].position, OrderedPlace::pending);
+        places[membership].position = membership.channel;
+      }
+      if (round == 2) break;
+      for (const Membership& membership : memberships) places.remove(membership);
+      memberships.clear();
+      EXPECT_EQ(places.size(), 0U);
+      EXPECT_EQ(member.use_count(), 1);
+    }
   }
   EXPECT_EQ(member.use_count(), 1);
 }
 
-TEST(Membership, IsOwedEverythingWhereThereIsNoOrder) {
+TEST(Membership, HasNoOrderWhereItHasAPosition) {
   const Membership membership{1, 0};
-  EXPECT_EQ(membership.from(), 0U);
-  EXPECT_EQ(membership.member(), nullptr);
+  EXPECT_FALSE(membership.ordered());
 }
 
 TEST(Peer, IsInAChannelThatIsNotTheProtocolsOwn) {

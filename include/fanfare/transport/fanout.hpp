@@ -31,6 +31,7 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -104,22 +105,31 @@ class Fanout {
     return join_as(app, channel.name, channel, connection, {});
   }
 
-  /// Its place in a channel that it has entered; null if it has not.
-  [[nodiscard]] const detail::Membership* membership(const App& app, std::string_view channel,
-                                                     Connection& connection) noexcept {
+  /// A connection's place in a channel.
+  struct Place {
+    std::uint32_t position;  ///< among the connections that the loop has there
+    MemberPtr member;        ///< whom it counts as, on presence channels
+  };
+  /// Its place in a channel that it has entered; nothing if it has not.
+  [[nodiscard]] std::optional<Place> membership(const App& app, std::string_view channel,
+                                                Connection& connection) noexcept {
     LoopChannel* const known = find(app, channel);
-    if (known == nullptr) return nullptr;
+    if (known == nullptr) return std::nullopt;
     const detail::Membership* const found = connection.memberships.find(known->number);
-    return found == nullptr || found->position == detail::Membership::pending ? nullptr : found;
+    if (found == nullptr) return std::nullopt;
+    if (!found->ordered()) return Place{found->place, {}};
+    const detail::OrderedPlace& place = ordered_[*found];
+    if (place.position == detail::OrderedPlace::pending) return std::nullopt;
+    return Place{place.position, place.member};
   }
 
   /// Takes it out again. \returns whether it was in there.
   bool leave(App& app, std::string_view channel, Connection& connection) noexcept {
     LoopChannel* const known = find(app, channel);
     if (known == nullptr) return false;
-    detail::Membership* const membership = connection.memberships.find(known->number);
+    const detail::Membership* const membership = connection.memberships.find(known->number);
     if (membership == nullptr) return false;
-    const detail::Membership left = std::move(*membership);
+    const detail::Membership left = *membership;
     connection.memberships.remove(known->number);
     remove_member(*known, left);
     return true;
@@ -128,10 +138,9 @@ class Fanout {
   /// Takes it out of those of the protocol's own channels whose names begin so.
   void leave_reserved(Connection& connection, std::string_view prefix) noexcept {
     for (std::size_t i = connection.memberships.size(); i-- != 0;) {
-      detail::Membership& membership = connection.memberships.all()[i];
-      LoopChannel& channel = channels_[membership.channel];
+      const detail::Membership left = connection.memberships.all()[i];
+      LoopChannel& channel = channels_[left.channel];
       if (!channel.subscription.channel().starts_with(prefix)) continue;
-      const detail::Membership left = std::move(membership);
       connection.memberships.remove(left.channel);  // puts one in its place that was looked at already
       --connection.reserved;
       remove_member(channel, left);
@@ -381,10 +390,13 @@ class Fanout {
       made = std::make_unique<detail::Wish>();
       made->member = channel.has_members ? std::move(member) : MemberPtr{};
       if (made->member != nullptr) data = pusher::data::member_added(*made->member);
-      auto ordered = std::make_unique<detail::Membership::Ordered>();
-      ordered->from = ++wishes_;
-      ordered->member = made->member;
-      connection.memberships.add({channel.number, detail::Membership::pending, std::move(ordered)});
+      const detail::Membership membership{channel.number, ordered_.add({.from = ++wishes_, .member = made->member})};
+      try {
+        connection.memberships.add(membership);
+      } catch (...) {
+        ordered_.remove(membership);
+        throw;
+      }
     } catch (...) {
       if (counted) channel.subscription.add_members(-1);
       note_vacated(channel);
@@ -406,10 +418,11 @@ class Fanout {
     App& app = *channel.app;
     if (wish.sent) {
       // As the user's first connection said it, so that who goes is who came.
-      connection.memberships.find(channel.number)->ordered->member = wish.member;
+      ordered_[*connection.memberships.find(channel.number)].member = wish.member;
       static_cast<void>(made.release());  // the mailbox's
     } else {
       if (result.error != errc::ok) wish.result = JoinResult::refused;
+      ordered_.remove(*connection.memberships.find(channel.number));
       connection.memberships.remove(channel.number);
       --channel.wishes;
       channel.subscription.add_members(-1);
@@ -437,21 +450,20 @@ class Fanout {
     if (channel.generation != wish->tag >> 32U) return;
     --channel.wishes;
     Connection* const connection = port_.at(wish->connection);
-    detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
-                                               ? nullptr
-                                               : connection->memberships.find(number);
+    const detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
+                                                     ? nullptr
+                                                     : connection->memberships.find(number);
+    if (membership == nullptr) return note_vacated(channel);
+    detail::OrderedPlace& place = ordered_[*membership];
     // It may have left again, and even wished again.
-    if (membership == nullptr || membership->position != detail::Membership::pending ||
-        membership->from() != wish->number) {
-      return note_vacated(channel);
-    }
+    if (place.position != detail::OrderedPlace::pending || place.from != wish->number) return note_vacated(channel);
     try {
       entered_.reserve(entered_.size() + 1);
       make_room(channel);
       const std::size_t before = channel.members.size();
       channel.members.push_back(connection);
-      membership->position = static_cast<std::uint32_t>(before);
-      membership->ordered->from = sequence_;
+      place.position = static_cast<std::uint32_t>(before);
+      place.from = sequence_;
       entered_.push_back(connection);
     } catch (const std::bad_alloc&) {
       return fail(*connection);
@@ -596,11 +608,18 @@ class Fanout {
 
   /// \pre the connection has no such membership any more, or is about to lose all.
   void remove_member(LoopChannel& channel, const detail::Membership& membership) noexcept {
-    if (membership.position != detail::Membership::pending) {
-      channel.members[membership.position] = nullptr;
+    detail::OrderedPlace ordered;
+    if (membership.ordered()) {
+      ordered = std::move(ordered_[membership]);
+      ordered_.remove(membership);
+    } else {
+      ordered.position = membership.place;
+    }
+    if (ordered.position != detail::OrderedPlace::pending) {
+      channel.members[ordered.position] = nullptr;
       ++channel.holes;
     }
-    if (const Member* const member = membership.member()) {
+    if (const Member* const member = ordered.member.get()) {
       detail::Departure departure;
       departure.app = channel.app;
       departure.channel = channel.subscription.channel();
@@ -641,7 +660,8 @@ class Fanout {
     std::size_t to = 0;
     for (Connection* const connection : channel.members) {
       if (connection == nullptr) continue;
-      connection->memberships.find(channel.number)->position = static_cast<std::uint32_t>(to);
+      detail::Membership& membership = *connection->memberships.find(channel.number);
+      (membership.ordered() ? ordered_[membership].position : membership.place) = static_cast<std::uint32_t>(to);
       channel.members[to++] = connection;
     }
     channel.members.truncate(to);
@@ -765,9 +785,14 @@ class Fanout {
       pieces_.clear();
       for (const detail::Membership& membership : connection.memberships.all()) {
         const LoopChannel& channel = channels_[membership.channel];
-        if (channel.log == 0 || membership.position == detail::Membership::pending) continue;
+        if (channel.log == 0) continue;
+        std::uint64_t from = 0;
+        if (membership.ordered()) {
+          const detail::OrderedPlace& place = ordered_[membership];
+          if (place.position == detail::OrderedPlace::pending) continue;
+          from = place.from;
+        }
         const LogPtr& log = log_of(channel);
-        const std::uint64_t from = membership.from();
         for (std::size_t i = 0; i < log->frames().size(); ++i) {
           const LogFrame& frame = log->frames()[i];
           if (frame.sequence > from && frame.except != connection.number)
@@ -908,6 +933,7 @@ class Fanout {
   std::vector<std::uint32_t> vacated_;
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
   std::vector<Connection*> entered_;    // in this turn, into channels that have an order
+  detail::OrderedPlaces ordered_;
   std::uint64_t wishes_ = 0;
   MessageLink* pending_ = nullptr;
   std::uint64_t sequence_ = 0;

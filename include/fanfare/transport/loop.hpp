@@ -24,6 +24,8 @@
 #include <fanfare/websocket/processor.hpp>
 #include <fanfare/websocket/receiver.hpp>
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -51,7 +53,6 @@
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
-#include <variant>
 #include <vector>
 
 FANFARE_NAMESPACE_BEGIN
@@ -96,8 +97,7 @@ struct Connection final : Peer {
     explicit WebSocket(pusher::SocketId id) noexcept : session(id) {}
     websocket::Receiver receiver;
     pusher::Session session;
-    App* app = nullptr;         ///< that has admitted it
-    AddressNumber address = 0;  ///< where it counts
+    App* app = nullptr;  ///< that has admitted it
   };
 
   /// A session of an HTTP fallback.
@@ -131,12 +131,30 @@ struct Connection final : Peer {
   };
 
   Connection(int descriptor_, const http::ParserLimits& limits, const TlsContext* tls_)
-      : descriptor(descriptor_), protocol(std::in_place_type<Http>, limits) {
+      : Connection(descriptor_, limits) {
     if (tls_ != nullptr) make_seldom().tls = std::make_unique<TlsStream>(*tls_);
   }
+  ~Connection() {
+    if (is_websocket) {
+      std::destroy_at(&protocol.websocket);
+    } else {
+      std::destroy_at(&protocol.http);
+    }
+  }
 
-  [[nodiscard]] Http* http() noexcept { return std::get_if<Http>(&protocol); }
-  [[nodiscard]] WebSocket* websocket() noexcept { return std::get_if<WebSocket>(&protocol); }
+  [[nodiscard]] Http* http() noexcept { return is_websocket ? nullptr : &protocol.http; }
+  [[nodiscard]] WebSocket* websocket() noexcept { return is_websocket ? &protocol.websocket : nullptr; }
+  /// Begins a session, which takes the place of what the connection was.
+  WebSocket& become_websocket(pusher::SocketId id) noexcept {
+    static_assert(std::is_nothrow_constructible_v<WebSocket, pusher::SocketId>);
+    if (is_websocket) {
+      std::destroy_at(&protocol.websocket);
+    } else {
+      std::destroy_at(&protocol.http);
+    }
+    is_websocket = true;
+    return *std::construct_at(&protocol.websocket, id);
+  }
 
   [[nodiscard]] std::vector<char>* input() const noexcept { return seldom == nullptr ? nullptr : seldom->input.get(); }
   [[nodiscard]] TlsStream* tls() const noexcept { return seldom == nullptr ? nullptr : seldom->tls.get(); }
@@ -162,13 +180,24 @@ struct Connection final : Peer {
   bool last_bytes : 1 = false;    ///< When the backlog is sent, there is nothing more to send.
   bool output_closed : 1 = false;
   bool counted : 1 = false;           ///< Among the clients.
+  bool is_websocket : 1 = false;      ///< Which of its protocols it has.
   std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
   const int descriptor;
   std::uint32_t deadline = 0;  ///< In seconds of the loop's clock; of everything but open WebSockets.
-  std::variant<Http, WebSocket> protocol;
+  union Protocol {
+    explicit Protocol(const http::ParserLimits& limits) noexcept : http(limits) {}
+    Protocol(const Protocol&) = delete;
+    Protocol& operator=(const Protocol&) = delete;
+    ~Protocol() {}  // the connection's
+    Http http;
+    WebSocket websocket;
+  } protocol;
   std::unique_ptr<Seldom> seldom;
+
+ private:
+  Connection(int descriptor_, const http::ParserLimits& limits) noexcept : descriptor(descriptor_), protocol(limits) {}
 };
-static_assert(sizeof(Connection) <= 184, "there are many of them");
+static_assert(sizeof(Connection) <= 152, "there are many of them");
 
 /// The state that the loops of one server share. Lives longer than they.
 struct LoopGroup {
@@ -319,7 +348,7 @@ class Loop final : public Door {
   void end() noexcept {
     if (std::exchange(ended_, true)) return;
     for (std::uint32_t i = 0; i < table_.size(); ++i) {
-      if (table_[i].connection != nullptr) destroy(*table_[i].connection);
+      if (Connection* const connection = table_[i].connection()) destroy(*connection);
     }
     bury();
     {
@@ -369,7 +398,9 @@ class Loop final : public Door {
   void entered(Connection& connection, const Entrance& entrance) noexcept;
   void terminate(Connection& connection) noexcept;
   Connection* find(std::string_view socket_id) noexcept;
-  Connection* at(std::uint32_t number) noexcept { return number < table_.size() ? table_[number].connection : nullptr; }
+  Connection* at(std::uint32_t number) noexcept {
+    return number < table_.size() ? table_[number].connection() : nullptr;
+  }
 
  private:
   struct Socket {
@@ -380,9 +411,24 @@ class Loop final : public Door {
     std::uint32_t number;
     std::uint32_t generation;
   };
-  struct Slot {
-    Connection* connection = nullptr;
-    std::uint32_t generation = 0;
+  /// A connection; or where there is none, the generation of the next one.
+  class Slot {
+   public:
+    [[nodiscard]] Connection* connection() const noexcept {
+      return (bits_ & 1U) != 0 ? nullptr : reinterpret_cast<Connection*>(bits_);
+    }
+    /// \pre it has none.
+    void take(Connection& connection) noexcept {
+      connection.generation = static_cast<std::uint32_t>(bits_ >> 1U);
+      bits_ = reinterpret_cast<std::uintptr_t>(&connection);
+    }
+    /// \pre it has this one.
+    void give_back(const Connection& connection) noexcept {
+      bits_ = std::uintptr_t{connection.generation + 1} << 1U | 1U;
+    }
+
+   private:
+    std::uintptr_t bits_ = 1;  // of a pointer the last one is 0
   };
   struct Answer {
     Connection* connection;
@@ -454,9 +500,8 @@ class Loop final : public Door {
       return;
     }
     if (token.number == listener_token) return accept(listeners_[token.generation]);
-    if (token.number >= table_.size() || table_[token.number].generation != token.generation) return;
-    Connection* const connection = table_[token.number].connection;
-    if (connection == nullptr) return;
+    Connection* const connection = at(token.number);
+    if (connection == nullptr || connection->generation != token.generation) return;
     if ((event.events & EPOLLOUT) != 0) writable(*connection);
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection->at_end = true;
     if ((event.events & ~std::uint32_t{EPOLLOUT}) != 0) read(*connection);
@@ -653,6 +698,7 @@ class Loop final : public Door {
   std::vector<int> entering_descriptors_;
 
   std::vector<Slot> table_;
+  boost::unordered_flat_map<std::uint32_t, AddressNumber> addresses_;  // where connections count, if they do
   std::vector<std::uint32_t> free_;
   std::vector<Connection*> ready_;  // have input that is to be read in the next turn
   std::vector<Token> paced_;        // are read again when their second is over

@@ -20,21 +20,52 @@ namespace detail {
 
 /// A connection's place in one channel of its loop.
 struct Membership {
+  std::uint32_t channel;
+  std::uint32_t place;  ///< in the channel's array; or, in a channel that has an order, in `OrderedPlaces`
+
+  static constexpr std::uint32_t ordered_bit = 0x80000000U;
+  [[nodiscard]] bool ordered() const noexcept { return (place & ordered_bit) != 0; }
+};
+
+/// What there is of a place in a channel that has an order.
+struct OrderedPlace {
   static constexpr std::uint32_t pending = 0xffffffffU;
 
-  /// What there is of it in a channel that has an order.
-  struct Ordered {
-    std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
-    MemberPtr member{};      ///< whom it counts as, on presence channels
-  };
+  std::uint64_t from = 0;  ///< it is owed the loop's events after this one; while pending, the number of the wish
+  MemberPtr member{};      ///< whom it counts as, on presence channels
+  std::uint32_t position = pending;  ///< in the channel's array; `pending` until its place in the order has come
+};
 
-  std::uint32_t channel;
-  std::uint32_t position;  ///< in the channel's array; `pending` until its place in the channel's order has come
-  std::unique_ptr<Ordered> ordered{};  ///< null in all others
+/// Those of a loop. Most connections have none, so a `Membership` has room for a number alone.
+class OrderedPlaces {
+ public:
+  /// \returns what `Membership::place` says of it. \throws `std::bad_alloc`; nothing is changed then.
+  [[nodiscard]] std::uint32_t add(OrderedPlace place) {
+    if (free_.empty()) {
+      if (free_.capacity() <= places_.size()) free_.reserve(2 * places_.size() + 8);  // so that `remove` cannot fail
+      places_.emplace_back();
+      free_.push_back(static_cast<std::uint32_t>(places_.size() - 1));
+    }
+    const std::uint32_t number = free_.back();
+    free_.pop_back();
+    places_[number] = std::move(place);
+    return number | Membership::ordered_bit;
+  }
+  /// \pre it is ordered. The reference is good until the next `add`.
+  [[nodiscard]] OrderedPlace& operator[](const Membership& membership) noexcept {
+    return places_[membership.place & ~Membership::ordered_bit];
+  }
+  void remove(const Membership& membership) noexcept {
+    const std::uint32_t number = membership.place & ~Membership::ordered_bit;
+    places_[number].member.reset();
+    free_.push_back(number);  // reserved
+  }
+  /// How many there are.
+  [[nodiscard]] std::size_t size() const noexcept { return places_.size() - free_.size(); }
 
-  [[nodiscard]] std::uint64_t from() const noexcept { return ordered == nullptr ? 0 : ordered->from; }
-  /// Null where it counts as nobody.
-  [[nodiscard]] const Member* member() const noexcept { return ordered == nullptr ? nullptr : ordered->member.get(); }
+ private:
+  std::vector<OrderedPlace> places_;
+  std::vector<std::uint32_t> free_;
 };
 
 /// The channels of one connection: most have one or two.
@@ -60,36 +91,32 @@ class Memberships {
   /// \throws `std::bad_alloc`; nothing is changed then.
   void add(Membership membership) {
     if (count_ < most_of_few) {
-      std::construct_at(&few_[count_++], std::move(membership));
+      std::construct_at(&few_[count_++], membership);
       return;
     }
     if (count_ != in_many) {
       auto many = std::make_unique<std::vector<Membership>>();
       many->reserve(std::size_t{2} * most_of_few);
-      for (Membership& one : all()) many->push_back(std::move(one));
-      std::destroy_n(few_, count_);
+      many->assign(few_, few_ + count_);
+      many->push_back(membership);
       many_ = many.release();
       count_ = in_many;
+      return;
     }
-    many_->push_back(std::move(membership));
+    many_->push_back(membership);
   }
   void remove(std::uint32_t channel) noexcept {
     Membership* const found = find(channel);
     if (found == nullptr) return;
-    Membership& last = all().back();
-    if (found != &last) *found = std::move(last);
+    *found = all().back();
     if (count_ == in_many) {
       many_->pop_back();
     } else {
-      std::destroy_at(&few_[--count_]);
+      --count_;
     }
   }
   void clear() noexcept {
-    if (count_ == in_many) {
-      delete many_;
-    } else {
-      std::destroy_n(few_, count_);
-    }
+    if (count_ == in_many) delete many_;
     many_ = nullptr;
     count_ = 0;
   }
@@ -111,15 +138,15 @@ class Memberships {
 struct Peer {
   enum class Turn : std::uint8_t { plain, special, done };
 
-  std::unique_ptr<Backlog> backlog;  ///< while it lags
-  detail::Memberships memberships;
-  std::uint32_t number = 0;      ///< its place in the loop
-  std::uint32_t generation = 0;  ///< tells it from those who had the place before
-  std::uint32_t stamp = 0;       ///< the flush that saw it last
-  Turn turn = Turn::plain;       ///< how that flush serves it
-  bool deaf = false;             ///< is sent nothing more
-  bool signed_in = false;        ///< counts as a connection of a user
-  std::uint16_t reserved = 0;    ///< how many of its channels are the protocol's own
+  std::unique_ptr<Backlog> backlog;                       ///< while it lags
+  [[no_unique_address]] detail::Memberships memberships;  // the next one stands in its last bytes
+  std::uint32_t number = 0;                               ///< its place in the loop
+  std::uint32_t generation = 0;                           ///< tells it from those who had the place before
+  std::uint32_t stamp = 0;                                ///< the flush that saw it last
+  Turn turn = Turn::plain;                                ///< how that flush serves it
+  bool deaf = false;                                      ///< is sent nothing more
+  bool signed_in = false;                                 ///< counts as a connection of a user
+  std::uint16_t reserved = 0;                             ///< how many of its channels are the protocol's own
 };
 
 /// Whether it is in a channel, or on its way into one, that is not the protocol's own.

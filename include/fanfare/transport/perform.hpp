@@ -56,10 +56,10 @@ namespace detail {
 template <class P, class C>
 [[nodiscard]] pusher::RelayOutcome relay(Fanout<P, C>& fanout, C& connection, const pusher::SocketId& id, App& app,
                                          const pusher::Relay& event) {
-  const Membership* const membership = fanout.membership(app, event.channel, connection);
-  if (membership == nullptr) return pusher::RelayOutcome::not_subscribed;
-  const MemberPtr member = membership->ordered == nullptr ? MemberPtr{} : membership->ordered->member;
-  const std::string_view user_id = member == nullptr ? std::string_view{} : std::string_view(member->user_id);
+  const auto place = fanout.membership(app, event.channel, connection);
+  if (!place) return pusher::RelayOutcome::not_subscribed;
+  const std::string_view user_id =
+      place->member == nullptr ? std::string_view{} : std::string_view(place->member->user_id);
   const pusher::SocketId::Text socket_id = id.text();
   if (const auto& judge = app.options().on_client_event; judge != nullptr) {
     switch (judge({socket_id.view(), event.channel, event.event, event.data, user_id})) {

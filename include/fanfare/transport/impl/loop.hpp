@@ -112,12 +112,12 @@ inline void Loop::enter_ring() noexcept {
     entering_descriptors_.clear();
     std::size_t end = begin;
     do {
-      entering_descriptors_.push_back(table_[entering_ring_[end]].connection->descriptor);  // reserved
+      entering_descriptors_.push_back(at(entering_ring_[end])->descriptor);  // reserved
       ++end;
     } while (end < entering_ring_.size() && entering_ring_[end] == entering_ring_[end - 1] + 1);
     const std::size_t entered =
         ring_.enter(entering_ring_[begin], entering_descriptors_.data(), entering_descriptors_.size());
-    for (std::size_t i = begin; i < begin + entered; ++i) table_[entering_ring_[i]].connection->in_ring = true;
+    for (std::size_t i = begin; i < begin + entered; ++i) at(entering_ring_[i])->in_ring = true;
     begin = end;
   }
   entering_ring_.clear();
@@ -137,7 +137,7 @@ inline void Loop::close_ring() noexcept {
   ring_.close();
   uses_ring_.store(false, std::memory_order_relaxed);
   for (const Slot& slot : table_) {
-    if (slot.connection != nullptr) slot.connection->in_ring = false;
+    if (Connection* const connection = slot.connection()) connection->in_ring = false;
   }
 }
 
@@ -199,7 +199,7 @@ inline Connection* Loop::find(std::string_view socket_id) noexcept {
   if (!id) return nullptr;
   const std::uint64_t place = id->place ^ group_.place_mask;
   if ((place & 0xffU) != (number_ & 0xffU)) return nullptr;
-  Connection* const connection = place >> 8U < table_.size() ? table_[place >> 8U].connection : nullptr;
+  Connection* const connection = place >> 8U < table_.size() ? table_[place >> 8U].connection() : nullptr;
   if (connection == nullptr || connection->websocket() == nullptr) return nullptr;
   return connection->websocket()->session.socket_id() == *id ? connection : nullptr;
 }
@@ -266,16 +266,12 @@ inline void Loop::reserve_slot() {
 inline Connection& Loop::take_slot(Connection* connection) noexcept {
   connection->number = free_.back();
   free_.pop_back();
-  Slot& slot = table_[connection->number];
-  slot.connection = connection;
-  connection->generation = slot.generation;
+  table_[connection->number].take(*connection);
   return *connection;
 }
 
 inline void Loop::give_slot_back(Connection& connection) noexcept {
-  Slot& slot = table_[connection.number];
-  slot.connection = nullptr;
-  ++slot.generation;
+  table_[connection.number].give_back(connection);
   free_.push_back(connection.number);  // reserved
 }
 
@@ -611,7 +607,7 @@ inline void Loop::upgrade(Connection& connection, const http::Request& request, 
 /// \param carrier   whose request asks for it; the same, but with a session of an HTTP fallback.
 inline void Loop::open_session(Connection& connection, std::string_view key, const http::Request& request,
                                const Connection& carrier, bool path_found) {
-  Connection::WebSocket& socket = connection.protocol.emplace<Connection::WebSocket>(new_socket_id(connection.number));
+  Connection::WebSocket& socket = connection.become_websocket(new_socket_id(connection.number));
   connection.state = Connection::State::websocket;
   const std::size_t clients = group_.clients.fetch_add(1, std::memory_order_relaxed);
   connection.counted = true;
@@ -623,11 +619,12 @@ inline void Loop::open_session(Connection& connection, std::string_view key, con
     if (app->counts_addresses()) {
       address = group_.options.forwarded_for ? forwarded_address(request.last_field("x-forwarded-for"))
                                              : peer_address(carrier.descriptor);
+      if (address != 0) addresses_.reserve(addresses_.size() + 1);
     }
     admission = app->admit_from(address);
     if (admission == Admission::admitted) {
       socket.app = app;
-      socket.address = address;
+      if (address != 0) addresses_.insert_or_assign(connection.number, address);  // reserved
     }
   }
   const pusher::Opening opening{.query = request.query(),
@@ -687,7 +684,14 @@ inline void Loop::dismiss(Connection& connection) noexcept {
   Connection::WebSocket* const socket = connection.websocket();
   if (socket == nullptr || !connection.counted) return;
   connection.counted = false;
-  if (socket->app != nullptr) std::exchange(socket->app, nullptr)->dismiss_from(socket->address);
+  if (socket->app != nullptr) {
+    AddressNumber address = 0;
+    if (const auto counted = addresses_.find(connection.number); counted != addresses_.end()) {
+      address = counted->second;
+      addresses_.erase(counted);
+    }
+    std::exchange(socket->app, nullptr)->dismiss_from(address);
+  }
   group_.clients.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -811,7 +815,7 @@ inline void Loop::overflow(Connection& connection) {
 inline void Loop::sweep() {
   next_sweep_ = now_ + std::chrono::seconds(1);
   for (std::size_t i = 0; i < table_.size(); ++i) {
-    if (table_[i].connection != nullptr) sweep(*table_[i].connection);
+    if (Connection* const connection = table_[i].connection()) sweep(*connection);
   }
   fanout_.tidy();
   if (number_ == 0) {
@@ -873,7 +877,7 @@ inline void Loop::drain_some() {
 
 inline void Loop::stop_clients(std::size_t most) {
   for (std::size_t stopped = 0; stopped < most && drain_cursor_ < table_.size(); ++drain_cursor_) {
-    Connection* const connection = table_[drain_cursor_].connection;
+    Connection* const connection = table_[drain_cursor_].connection();
     if (connection == nullptr) continue;
     ++stopped;
     if (connection->state == Connection::State::http) {
