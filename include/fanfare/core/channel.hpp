@@ -257,7 +257,7 @@ class Channel final : public ChannelFace {
   }
 
   void leave(SubscriptionState& state, Leave how) noexcept override {
-    if (state.setup != nullptr) state.setup->ended = true;
+    if (Setup* const setup = state.setup()) setup->ended = true;
     bool wait = how == Leave::waiting && !core_.domain.inside();
     Leaving leaving;
     GarbageQueue ready;
@@ -746,7 +746,7 @@ class Channel final : public ChannelFace {
     if (node == nullptr) return errc::out_of_memory;
     binding.node = node;
     ++node->bindings;
-    if (state.entered && !publish(binding, state.id)) {
+    if (state.entered && !publish(binding, state.id())) {
       Node* unbound = nullptr;
       release_node(binding, unbound);
       retire_unbound_nodes(unbound, core_.domain.advance());
@@ -760,13 +760,13 @@ class Channel final : public ChannelFace {
   errc enter_locked(SubscriptionState& state, const SinkOperations* operations, void* sink, errc setup_error) noexcept {
     if (core_.closed()) return errc::closed;
     if (setup_error != errc::ok) return setup_error;
-    if (!state.bindings.each([&](Binding& binding) { return publish(binding, state.id); })) {
+    if (!state.bindings.each([&](Binding& binding) { return publish(binding, state.id()); })) {
       unpublish_all(state);
       return errc::out_of_memory;
     }
     if (operations != nullptr) {
       Garbage* replaced = nullptr;
-      const bool added = queues_.add({operations, sink, state.id}, state.queue_sequence, core_.memory, replaced);
+      const bool added = queues_.add({operations, sink, state.id()}, state.queue_sequence, core_.memory, replaced);
       retire_replaced(replaced);
       if (!added) return errc::out_of_memory;
       state.queue_position = queues_.last_position();
@@ -926,7 +926,7 @@ class Channel final : public ChannelFace {
 
   /// An error of a `bind` inside a setup is the subscription's error.
   static void note_setup_error(SubscriptionState& state, errc error) noexcept {
-    if (state.setup != nullptr && state.setup->error == errc::ok) state.setup->error = error;
+    if (Setup* const setup = state.setup(); setup != nullptr && setup->error == errc::ok) setup->error = error;
   }
 
   template <class Matches>

@@ -510,8 +510,8 @@ class ChannelRegistry {
                   "callbacks to it, or an Inbox");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    Subscription subscription = make_subscription<detail::SubscriptionState>(*found);
-    detail::SubscriptionState* const state = subscription.state();
+    Subscription subscription = make_subscription<detail::CallbackState>(*found);
+    auto* const state = static_cast<detail::CallbackState*>(subscription.state());
     if (state == nullptr) return subscription;
     errc setup_error = errc::ok;
     {
@@ -719,13 +719,13 @@ class ChannelRegistry {
 
   /// While a setup runs: notices whether the subscription ends in it.
   struct SetupScope {
-    explicit SetupScope(detail::SubscriptionState& state_) noexcept : state(state_) { state.setup = &setup; }
+    explicit SetupScope(detail::CallbackState& state_) noexcept : state(state_) { state.running = &setup; }
     SetupScope(const SetupScope&) = delete;
     SetupScope& operator=(const SetupScope&) = delete;
     ~SetupScope() {
-      if (!setup.ended) state.setup = nullptr;
+      if (!setup.ended) state.running = nullptr;
     }
-    detail::SubscriptionState& state;
+    detail::CallbackState& state;
     detail::Setup setup;
   };
 

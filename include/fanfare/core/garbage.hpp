@@ -23,6 +23,8 @@ struct Block {
 class Garbage {
  public:
   Garbage() = default;
+  /// \param number   what `stamp` says until the object is retired: the place is the object's own so long.
+  explicit Garbage(std::uint64_t number) noexcept : stamp_(number) {}
   Garbage(const Garbage&) = delete;
   Garbage& operator=(const Garbage&) = delete;
 

@@ -178,14 +178,17 @@ struct Setup {
   errc error = errc::ok;  ///< the first that a `bind` met
 };
 
-/// What a channel knows of one subscription.
+/// What a channel knows of one subscription. A server has one for each channel of each loop: it has no more than all need.
 class SubscriptionState : public Garbage {
  public:
-  SubscriptionState(ChannelFace& channel_, std::uint64_t id_) noexcept : channel(&channel_), id(id_) {}
+  SubscriptionState(ChannelFace& channel_, std::uint64_t id) noexcept : Garbage(id), channel(&channel_) {}
 
   ChannelFace* const channel;
-  const std::uint64_t id;
-  Setup* setup = nullptr;  ///< while it runs
+
+  /// \pre it is not retired.
+  [[nodiscard]] std::uint64_t id() const noexcept { return stamp(); }
+  /// While it runs, else null.
+  [[nodiscard]] virtual Setup* setup() const noexcept { return nullptr; }
 
   // Under the channel's lock:
   Bindings bindings;
@@ -199,6 +202,21 @@ class SubscriptionState : public Garbage {
     return {this, sizeof(SubscriptionState), alignof(SubscriptionState)};
   }
   [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(SubscriptionState); }
+};
+
+/// A subscription that callbacks are bound to.
+class CallbackState final : public SubscriptionState {
+ public:
+  using SubscriptionState::SubscriptionState;
+
+  Setup* running = nullptr;  ///< its setup
+
+  [[nodiscard]] Setup* setup() const noexcept override { return running; }
+  Block destroy() noexcept override {
+    this->~CallbackState();
+    return {this, sizeof(CallbackState), alignof(CallbackState)};
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(CallbackState); }
 };
 
 /// A subscription that is read by polling.
@@ -358,7 +376,7 @@ class Subscription {
     return state_ == nullptr ? std::string_view{} : state_->channel->name();
   }
   [[nodiscard]] SubscriptionId id() const noexcept {
-    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id};
+    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id()};
   }
   /// How many subscribers the channel has; a moment's view.
   [[nodiscard]] std::size_t subscribers() const noexcept {
@@ -480,7 +498,7 @@ class PolledSubscription {
     return state_ == nullptr ? std::string_view{} : state_->channel->name();
   }
   [[nodiscard]] SubscriptionId id() const noexcept {
-    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id};
+    return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id()};
   }
 
   /// \private
