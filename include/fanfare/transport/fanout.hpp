@@ -20,6 +20,7 @@
 #include <fanfare/transport/peer.hpp>
 #include <fanfare/websocket/frame.hpp>
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <algorithm>
@@ -27,7 +28,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <new>
@@ -248,7 +248,7 @@ class Fanout {
     for (const std::uint32_t number : dirty_) {
       LoopChannel& channel = channels_[number];
       channel.log = 0;
-      if (channel.holes * 4 > channel.members.size()) compact(channel);
+      if (channel.members.holes() * 4 > channel.members.size()) compact(channel);
     }
     dirty_.clear();
     turn_logs_.clear();
@@ -275,7 +275,8 @@ class Fanout {
     vacated_.clear();
     recount_.clear();
     entered_.clear();
-    for (LoopChannel& channel : channels_) {
+    for (std::size_t number = 0; number < channels_.size(); ++number) {
+      LoopChannel& channel = channels_[number];
       channel.log = 0;
       channel.listed = channel.recounted = false;
       if (channel.subscription.state() != nullptr) detach(channel, wait);
@@ -308,18 +309,41 @@ class Fanout {
     bool noting : 1 = false;  // the host has still to be told how many they are
     std::uint32_t number = 0;
     App* app = nullptr;
-    MemberArray<Connection> members;
-    std::uint32_t holes = 0;   // among the members
-    std::uint32_t wishes = 0;  // of connections that are not among the members yet
+    [[no_unique_address]] MemberArray<Connection> members;  // likewise
+    std::uint32_t wishes = 0;                               // of connections that are not among the members yet
     std::uint32_t generation = 0;
-    std::uint32_t log = 0;        // of this turn: its place in `turn_logs_`, counted from 1; 0: none
-    Milliseconds counted_at = 0;  // when the subscribers were last told
-    Milliseconds noted_at = 0;    // when the host was last told
+    std::uint32_t log = 0;  // of this turn: its place in `turn_logs_`, counted from 1; 0: none
 
     [[nodiscard]] bool empty() const noexcept { return size() == 0 && wishes == 0; }
-    [[nodiscard]] std::size_t size() const noexcept { return members.size() - holes; }
+    [[nodiscard]] std::size_t size() const noexcept { return members.size() - members.holes(); }
   };
-  static_assert(sizeof(LoopChannel) <= 64, "there are many of them");
+  static_assert(sizeof(LoopChannel) <= 48, "there are many of them");
+
+  /// The channels, which stay where they are.
+  class LoopChannels {
+   public:
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] LoopChannel& operator[](std::size_t number) const noexcept {
+      return chunks_[number / in_chunk][number % in_chunk];
+    }
+    /// \throws `std::bad_alloc`; nothing is changed then.
+    void add() {
+      if (size_ == chunks_.size() * in_chunk) chunks_.push_back(std::make_unique<LoopChannel[]>(in_chunk));
+      (*this)[size_].number = static_cast<std::uint32_t>(size_);
+      ++size_;
+    }
+
+   private:
+    static constexpr std::size_t in_chunk = 32;
+    std::vector<std::unique_ptr<LoopChannel[]>> chunks_;
+    std::size_t size_ = 0;
+  };
+
+  /// When it was last told how many subscribers a channel has.
+  struct CountTimes {
+    Milliseconds told;   // to them
+    Milliseconds noted;  // to the host
+  };
 
   struct Name {
     const App* app;
@@ -490,7 +514,7 @@ class Fanout {
       }
       const Milliseconds now = Fanout::now();
       // Later ones are noted where the subscribers are told.
-      channel.noting = count > many && now - channel.noted_at < count_rest;
+      channel.noting = count > many && !rested(channel, &CountTimes::noted, now);
       if (!channel.noting) note_count(channel, now);
     } catch (...) {  // no memory, or a callback of the host threw: the next change tells
     }
@@ -499,11 +523,23 @@ class Fanout {
 
   /// Of several loops that note the same channel's number, the last one notes the last number.
   void note_count(LoopChannel& channel, Milliseconds now) {
-    channel.noted_at = now;
+    count_times(channel, now).noted = now;
     channel.noting = false;
     channel.app->note(
         {.kind = AppEvent::Kind::subscription_count, .channel = std::string(channel.subscription.channel())},
         [&](AppEvent& event) { event.count = channel.subscription.subscribers(); });
+  }
+
+  /// Whether it is so long ago that the number was told that it may be told again.
+  [[nodiscard]] bool rested(const LoopChannel& channel, Milliseconds CountTimes::*when,
+                            Milliseconds now) const noexcept {
+    const auto known = count_times_.find(channel.number);
+    return known == count_times_.end() || now - known->second.*when >= count_rest;
+  }
+  /// \throws `std::bad_alloc`.
+  [[nodiscard]] CountTimes& count_times(const LoopChannel& channel, Milliseconds now) {
+    const Milliseconds before = now - count_rest;
+    return count_times_.try_emplace(channel.number, CountTimes{before, before}).first->second;
   }
 
   /// Puts the numbers of subscribers into the logs: of large channels not more often than every five seconds.
@@ -515,12 +551,12 @@ class Fanout {
       LoopChannel& channel = channels_[number];
       if (channel.size() != 0) {
         const std::size_t count = channel.subscription.subscribers();
-        if (count > many && now - channel.counted_at < count_rest) {
+        if (count > many && !rested(channel, &CountTimes::told, now)) {
           recount_[kept++] = number;
           continue;
         }
-        channel.counted_at = now;
         try {
+          count_times(channel, now).told = now;
           if (channel.noting) note_count(channel, now);
           std::string frame;
           websocket::append_frame(
@@ -549,15 +585,13 @@ class Fanout {
       for (std::vector<std::uint32_t>* const numbers : {&free_, &vacated_, &dirty_, &recount_}) {
         if (numbers->capacity() <= channels_.size()) numbers->reserve(2 * channels_.size() + 8);
       }
-      const auto number = static_cast<std::uint32_t>(channels_.size());
-      channels_.emplace_back().number = number;
-      free_.push_back(number);
+      channels_.add();
+      free_.push_back(static_cast<std::uint32_t>(channels_.size() - 1));
     }
     LoopChannel& channel = channels_[free_.back()];
     channel.subscription = app.channels().attach(name, detail::LoopSink{door_, tag(channel)});
     if (!channel.subscription) return nullptr;
     channel.app = &app;
-    channel.counted_at = channel.noted_at = now() - count_rest;
     const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
     channel.has_members = ChannelName::has_members(kind);
     channel.commands = channel.subscription.channel().starts_with(App::user_channel);
@@ -584,7 +618,8 @@ class Fanout {
     ++channel.generation;  // what is on its way here is owed to nobody
     channel.app = nullptr;
     channel.members.reset();
-    channel.holes = channel.wishes = 0;
+    channel.wishes = 0;
+    if (channel.counts) count_times_.erase(channel.number);
     if (channel.recounted) std::erase(recount_, channel.number);
     channel.recounted = false;
     free_.push_back(channel.number);
@@ -596,9 +631,13 @@ class Fanout {
     const std::size_t before = channel.members.size();
     try {
       channel.members.push_back(&connection);
-      connection.memberships.add({channel.number, static_cast<std::uint32_t>(before)});
+      try {
+        connection.memberships.add({channel.number, static_cast<std::uint32_t>(before)});
+      } catch (...) {
+        channel.members.pop_back();
+        throw;
+      }
     } catch (...) {
-      channel.members.truncate(before);
       if (counted) channel.subscription.add_members(-1);
       note_vacated(channel);
       throw;
@@ -615,10 +654,7 @@ class Fanout {
     } else {
       ordered.position = membership.place;
     }
-    if (ordered.position != detail::OrderedPlace::pending) {
-      channel.members[ordered.position] = nullptr;
-      ++channel.holes;
-    }
+    if (ordered.position != detail::OrderedPlace::pending) channel.members.leave(ordered.position);
     if (const Member* const member = ordered.member.get()) {
       detail::Departure departure;
       departure.app = channel.app;
@@ -650,22 +686,17 @@ class Fanout {
 
   /// A channel without events is not flushed, so nothing else takes its holes away.
   void make_room(LoopChannel& channel) noexcept {
-    if (channel.members.size() == channel.members.capacity() && channel.holes * 4 > channel.members.size()) {
+    if (channel.members.size() == channel.members.capacity() && channel.members.holes() * 4 > channel.members.size()) {
       compact(channel);
     }
   }
 
   /// Keeps the order, in which the kernel's memory is walked best.
   void compact(LoopChannel& channel) noexcept {
-    std::size_t to = 0;
-    for (Connection* const connection : channel.members) {
-      if (connection == nullptr) continue;
-      detail::Membership& membership = *connection->memberships.find(channel.number);
-      (membership.ordered() ? ordered_[membership].position : membership.place) = static_cast<std::uint32_t>(to);
-      channel.members[to++] = connection;
-    }
-    channel.members.truncate(to);
-    channel.holes = 0;
+    channel.members.compact([&](Connection& connection, std::uint32_t position) {
+      detail::Membership& membership = *connection.memberships.find(channel.number);
+      (membership.ordered() ? ordered_[membership].position : membership.place) = position;
+    });
   }
 
   /// \returns how many bytes it added to a log.
@@ -925,14 +956,15 @@ class Fanout {
   Door& door_;
   const FanoutLimits limits_;
   LogPool logs_;
-  std::deque<LoopChannel> channels_;  // does not move them
+  LoopChannels channels_;
   boost::unordered_flat_set<std::uint32_t, NameHash, NameEqual> by_name_{0, NameHash{this}, NameEqual{this}};
   std::vector<std::uint32_t> free_;
   std::vector<std::uint32_t> dirty_;
   std::vector<LogPtr> turn_logs_;  // of those
   std::vector<std::uint32_t> vacated_;
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
-  std::vector<Connection*> entered_;    // in this turn, into channels that have an order
+  boost::unordered_flat_map<std::uint32_t, CountTimes> count_times_;  // of channels that `counts`
+  std::vector<Connection*> entered_;                                  // in this turn, into channels that have an order
   detail::OrderedPlaces ordered_;
   std::uint64_t wishes_ = 0;
   MessageLink* pending_ = nullptr;
