@@ -50,9 +50,9 @@ TEST(OrderedPlaces, LetGoOfTheMember) {
     OrderedPlaces places;
     std::vector<Membership> memberships;
     for (int round = 0; round < 3; ++round) {
-      for (std::uint32_t i = 0; i < 20; ++i) memberships.push_back({i, places.add({.from = i, .member = member})});
-      EXPECT_EQ(places.size(), 20U);
-      EXPECT_EQ(member.use_count(), 21);
+      for (std::uint32_t i = 0; i < 100; ++i) memberships.push_back({i, places.add({.from = i, .member = member})});
+      EXPECT_EQ(places.size(), 100U);
+      EXPECT_EQ(member.use_count(), 101);
       for (const Membership& membership : memberships) {
         EXPECT_TRUE(membership.ordered());
         EXPECT_EQ(places[membership].from, membership.channel);

@@ -36,35 +36,42 @@ struct OrderedPlace {
   std::uint32_t position = pending;  ///< in the channel's array; `pending` until its place in the order has come
 };
 
-/// Those of a loop. Most connections have none, so a `Membership` has room for a number alone.
+/// Those of a loop. Most connections have none, so a `Membership` has room for a number alone. They stay where they are.
 class OrderedPlaces {
  public:
   /// \returns what `Membership::place` says of it. \throws `std::bad_alloc`; nothing is changed then.
   [[nodiscard]] std::uint32_t add(OrderedPlace place) {
     if (free_.empty()) {
-      if (free_.capacity() <= places_.size()) free_.reserve(2 * places_.size() + 8);  // so that `remove` cannot fail
-      places_.emplace_back();
-      free_.push_back(static_cast<std::uint32_t>(places_.size() - 1));
+      if (free_.capacity() <= count_) free_.reserve(2 * std::size_t{count_} + 8);  // so that `remove` cannot fail
+      if (count_ == chunks_.size() * in_chunk) chunks_.push_back(std::make_unique<OrderedPlace[]>(in_chunk));
+      free_.push_back(count_++);
     }
     const std::uint32_t number = free_.back();
     free_.pop_back();
-    places_[number] = std::move(place);
+    at(number) = std::move(place);
     return number | Membership::ordered_bit;
   }
-  /// \pre it is ordered. The reference is good until the next `add`.
+  /// \pre it is ordered. The reference is good until `remove`.
   [[nodiscard]] OrderedPlace& operator[](const Membership& membership) noexcept {
-    return places_[membership.place & ~Membership::ordered_bit];
+    return at(membership.place & ~Membership::ordered_bit);
   }
   void remove(const Membership& membership) noexcept {
     const std::uint32_t number = membership.place & ~Membership::ordered_bit;
-    places_[number].member.reset();
+    at(number).member.reset();
     free_.push_back(number);  // reserved
   }
   /// How many there are.
-  [[nodiscard]] std::size_t size() const noexcept { return places_.size() - free_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return count_ - free_.size(); }
 
  private:
-  std::vector<OrderedPlace> places_;
+  static constexpr std::size_t in_chunk = 32;
+
+  [[nodiscard]] OrderedPlace& at(std::uint32_t number) noexcept {
+    return chunks_[number / in_chunk][number % in_chunk];
+  }
+
+  std::vector<std::unique_ptr<OrderedPlace[]>> chunks_;
+  std::uint32_t count_ = 0;
   std::vector<std::uint32_t> free_;
 };
 
