@@ -49,7 +49,7 @@ class Index {
     fanfare::detail::Garbage* replaced = nullptr;
     const bool added = index_.insert(node, memory_, replaced);
     fanfare::detail::GarbageQueue garbage;
-    if (replaced != nullptr) garbage.push(*replaced, nullptr, 0);  // nobody reads yet
+    if (replaced != nullptr) garbage.push(*replaced, 0);  // nobody reads yet
     garbage.destroy_all(memory_);
     return added;
   }

@@ -98,7 +98,7 @@ class List : Given {
     // Without memory it stays 0, and the check of who was called fails.
     static_cast<void>(slots_.add({slot.function, slot.context, 0}, token.sequence, memory_, replaced));
     token.position = slots_.last_position();
-    if (replaced != nullptr) domain_.retire(garbage_, *replaced, &slots_, domain_.advance());
+    if (replaced != nullptr) domain_.retire(garbage_, *replaced, domain_.advance());
     return token;
   }
   void remove(Token token) {
@@ -108,7 +108,7 @@ class List : Given {
       const std::lock_guard lock(mutex_);
       slots_.remove(token.sequence, token.position);
       slots_.tidy(memory_, replaced);
-      if (replaced != nullptr) domain_.retire(garbage_, *replaced, &slots_, domain_.advance());
+      if (replaced != nullptr) domain_.retire(garbage_, *replaced, domain_.advance());
       if (domain_.due(garbage_)) domain_.collect(garbage_, &slots_, ready);
     }
     ready.destroy_all(memory_);

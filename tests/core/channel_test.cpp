@@ -736,7 +736,7 @@ TEST(CallbackWalk, CountsCallsAndExceptionsBeyondTheFirst) {
       [](void* context, const Event&) { throw reinterpret_cast<std::uintptr_t>(context); }};
   for (std::uintptr_t i = 0; i < 6; ++i) {
     ASSERT_TRUE(list.add({functions[i % 2], reinterpret_cast<void*>(i), i + 1}, sequence, memory, replaced));
-    if (replaced != nullptr) retired.push(*std::exchange(replaced, nullptr), nullptr, 0);
+    if (replaced != nullptr) retired.push(*std::exchange(replaced, nullptr), 0);
   }
   errc error = errc::ok;
   const MessagePtr message = MessagePtr::adopt(

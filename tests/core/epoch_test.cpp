@@ -77,7 +77,7 @@ TYPED_TEST(EpochDomainTest, ReaderThatLooksUpHoldsBackEverything) {
   const std::uint64_t stamp = domain.advance();
   EXPECT_LE(domain.oldest_reader(&this->one_), stamp);
   EXPECT_LE(domain.oldest_reader(&this->two_), stamp);
-  EXPECT_LE(domain.oldest_reader(domain.lookups()), stamp);
+  EXPECT_LE(domain.oldest_reader(&domain), stamp);
 }
 
 TYPED_TEST(EpochDomainTest, ReaderOfAScopeHoldsBackThatScopeAlone) {
@@ -87,7 +87,7 @@ TYPED_TEST(EpochDomainTest, ReaderOfAScopeHoldsBackThatScopeAlone) {
   const std::uint64_t stamp = domain.advance();
   EXPECT_LE(domain.oldest_reader(&this->one_), stamp);
   EXPECT_EQ(domain.oldest_reader(&this->two_), domain.none);
-  EXPECT_EQ(domain.oldest_reader(domain.lookups()), domain.none);
+  EXPECT_EQ(domain.oldest_reader(&domain), domain.none);
   domain.await(&this->two_, stamp);
 }
 
@@ -196,11 +196,11 @@ TYPED_TEST(EpochDomainTest, CollectsWhatNobodyReads) {
   detail::GarbageQueue out;
   int destroyed = 0;
   const void* const scope = &this->one_;
-  domain.retire(queue, make_thing(this->memory_, destroyed), scope, domain.advance());
+  domain.retire(queue, make_thing(this->memory_, destroyed), domain.advance());
   {
     auto guard = domain.pin();
     guard.enter(scope);
-    domain.retire(queue, make_thing(this->memory_, destroyed), scope, domain.advance());
+    domain.retire(queue, make_thing(this->memory_, destroyed), domain.advance());
     EXPECT_EQ(domain.bytes(queue), 2 * sizeof(Thing));
     domain.collect(queue, scope, out);
     EXPECT_EQ(out.size(), 1U);  // the first was gone before the read began
@@ -219,9 +219,10 @@ TYPED_TEST(EpochDomainTest, CollectsEachByItsOwnScope) {
   int destroyed = 0;
   {
     auto guard = domain.pin();
-    guard.enter(&this->one_);
-    domain.retire(queue, make_thing(this->memory_, destroyed), &this->one_, domain.advance());
-    domain.retire(queue, make_thing(this->memory_, destroyed), &this->two_, domain.advance());
+    Thing& read = make_thing(this->memory_, destroyed);
+    guard.enter(read.scope());
+    domain.retire(queue, read, domain.advance());
+    domain.retire(queue, make_thing(this->memory_, destroyed), domain.advance());
     domain.collect_each(queue, out);
     EXPECT_EQ(out.size(), 1U);
   }
@@ -264,7 +265,7 @@ TYPED_TEST(EpochDomainTest, DestroysAllWithoutALook) {
   auto& domain = *this->domain_;
   typename TestFixture::Domain::Queue queue;
   int destroyed = 0;
-  domain.retire(queue, make_thing(this->memory_, destroyed), &this->one_, domain.advance());
+  domain.retire(queue, make_thing(this->memory_, destroyed), domain.advance());
   domain.destroy_all(queue, this->memory_);
   EXPECT_EQ(destroyed, 1);
 }

@@ -28,7 +28,7 @@ class Item final : public Garbage {
   void forget() noexcept override { journal_->forgotten.push_back(number_); }
   Block destroy() noexcept override {
     journal_->destroyed.push_back(number_);
-    if (next_queue != nullptr) next_queue->push(*next_item, nullptr, 0);
+    if (next_queue != nullptr) next_queue->push(*next_item, 0);
     this->~Item();
     return {this, sizeof(Item), alignof(Item)};
   }
@@ -51,7 +51,7 @@ class GarbageTest : public ::testing::Test {
     EXPECT_EQ(log_.mistakes(), "");
   }
   Item& make(int number) { return *::new (memory_.allocate(sizeof(Item), alignof(Item))) Item(number, journal_); }
-  void push(int number, std::uint64_t stamp) { queue_.push(make(number), this, stamp); }
+  void push(int number, std::uint64_t stamp) { queue_.push(make(number), stamp); }
 
   MemoryLog log_;
   CountingMemory memory_{log_};
@@ -75,9 +75,9 @@ TEST_F(GarbageTest, IsDestroyedInTheOrderInWhichItCame) {
   EXPECT_EQ(journal_.destroyed.size(), 6U);
 }
 
-TEST_F(GarbageTest, KeepsScopeAndStampOnItsWay) {
+TEST_F(GarbageTest, IsItsOwnScopeAndKeepsItsStampOnItsWay) {
   Item& item = make(1);
-  queue_.push(item, &item, 17);
+  queue_.push(item, 17);
   GarbageQueue out;
   queue_.take([](const Garbage&) { return true; }, out);
   EXPECT_EQ(item.scope(), &item);
@@ -144,11 +144,11 @@ class Large final : public Garbage {
 TEST_F(GarbageTest, IsDueWhenItHasGrownByMuchMemory) {
   Large one;
   Large two;
-  queue_.push(one, nullptr, 0);
+  queue_.push(one, 0);
   EXPECT_TRUE(queue_.due());
   queue_.postpone();
   EXPECT_FALSE(queue_.due());
-  queue_.push(two, nullptr, 0);
+  queue_.push(two, 0);
   EXPECT_TRUE(queue_.due());
 }
 
@@ -157,7 +157,7 @@ TEST_F(GarbageTest, DestructorMayAddToAnotherQueue) {
   Item& first = make(1);
   first.next_queue = &other;
   first.next_item = &make(2);
-  queue_.push(first, nullptr, 0);
+  queue_.push(first, 0);
   queue_.destroy_all(memory_);
   EXPECT_EQ(other.size(), 1U);
   other.destroy_all(memory_);

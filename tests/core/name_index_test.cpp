@@ -54,7 +54,7 @@ class NameIndexTest : public ::testing::Test {
     auto node = std::make_unique<Named>(name, Hash::hash(name, 1));
     detail::Garbage* replaced = nullptr;
     if (!index_.insert(*node, memory_, replaced)) return nullptr;
-    if (replaced != nullptr) retired_.push(*replaced, nullptr, 0);
+    if (replaced != nullptr) retired_.push(*replaced, 0);
     nodes_.push_back(std::move(node));
     return nodes_.back().get();
   }
@@ -185,7 +185,7 @@ TYPED_TEST(NameIndexTest, WithoutMemoryForANewSeedCollidingNamesAreStillFound) {
     const bool inserted = this->index_.insert(*node, this->memory_, replaced);
     this->log_.succeed();
     ASSERT_TRUE(inserted);
-    if (replaced != nullptr) this->retired_.push(*replaced, nullptr, 0);
+    if (replaced != nullptr) this->retired_.push(*replaced, 0);
     this->nodes_.push_back(std::move(node));
   }
   for (int i = 0; i < 150; ++i) EXPECT_NE(this->find(std::to_string(i)), nullptr);
@@ -230,7 +230,7 @@ TEST(NameIndex, LongProbesChangeTheSeed) {
     ASSERT_TRUE(index.insert(*nodes.back(), memory, replaced));
     if (replaced != nullptr) {
       ++replacements;
-      retired.push(*replaced, nullptr, 0);
+      retired.push(*replaced, 0);
     }
   }
   // Growth alone takes about ten; with the first seed kept, every insertion would have tried another table.

@@ -54,7 +54,7 @@ class SubscriberListTest : public ::testing::Test {
     keep(replaced);
   }
   void keep(detail::Garbage* replaced) {
-    if (replaced != nullptr) retired_.push(*replaced, nullptr, 0);
+    if (replaced != nullptr) retired_.push(*replaced, 0);
   }
   /// As after a grace period.
   void collect() {

@@ -38,7 +38,7 @@ class WalkDepthDomainTest : public ::testing::Test {
   }
   void retire() {
     auto& remains = *::new (memory_.allocate(sizeof(Remains), alignof(Remains))) Remains(destroyed_);
-    domain_->retire(queue_, remains, this, domain_->advance());
+    domain_->retire(queue_, remains, domain_->advance());
   }
 
   MemoryLog log_;

@@ -44,15 +44,14 @@ class EventNode final : public Garbage {
 
   [[nodiscard]] static EventNode* make(std::string_view name, std::uint64_t hash, MemoryType& memory) noexcept {
     void* const address = memory.allocate(sizeof(EventNode) + name.size(), alignof(EventNode));
-    if (address == nullptr) return nullptr;
-    return ::new (address) EventNode{name, hash, memory};
+    return address == nullptr ? nullptr : ::new (address) EventNode{name, hash};
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return {reinterpret_cast<const char*>(this + 1), size_}; }
-  [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
+  [[nodiscard]] std::uint64_t hash() const noexcept { return whole_hash(hash_); }
 
+  /// \pre the list's array has been retired or destroyed.
   Block destroy() noexcept override {
-    list.destroy(*memory_);
     const Block block{this, bytes(), alignof(EventNode)};
     this->~EventNode();
     return block;
@@ -60,19 +59,21 @@ class EventNode final : public Garbage {
   [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(EventNode) + size_; }
 
   // Under the channel's lock:
-  EventNode* unbound = nullptr;  ///< the next of those that have just been let go
-  std::uint32_t bindings = 0;
-  bool indexed = false;  ///< it can be found in the channel's table
+  std::uint32_t bindings : 31 = 0;
+  bool indexed : 1 = false;  ///< it can be found in the channel's table
+
+  /// The next of those that have just been let go.
+  [[nodiscard]] EventNode* unbound() const noexcept { return static_cast<EventNode*>(link()); }
+  void set_unbound(EventNode* next) noexcept { set_link(next); }
 
  private:
-  EventNode(std::string_view name, std::uint64_t hash, MemoryType& memory) noexcept
-      : memory_(&memory), hash_(hash), size_(static_cast<std::uint32_t>(name.size())) {
+  EventNode(std::string_view name, std::uint64_t hash) noexcept
+      : hash_(static_cast<std::uint32_t>(hash)), size_(static_cast<std::uint32_t>(name.size())) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
   }
   ~EventNode() = default;
 
-  MemoryType* memory_;
-  std::uint64_t hash_;
+  const std::uint32_t hash_;
 
  public:
   List list;  ///< here, as a trigger reads it together with the name
@@ -194,7 +195,7 @@ class Channel final : public ChannelFace {
     return nullptr;
   }
 
-  [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
+  [[nodiscard]] std::uint64_t hash() const noexcept { return whole_hash(hash_); }
 
   // ---- ChannelFace
 
@@ -205,7 +206,7 @@ class Channel final : public ChannelFace {
   [[nodiscard]] std::size_t subscribers() const noexcept override {
     return subscribers_.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] bool ordered() const noexcept override { return order_ != nullptr; }
+  [[nodiscard]] bool ordered() const noexcept override { return order() != nullptr; }
 
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
     return core_.memory.allocate(bytes, alignment);
@@ -241,8 +242,7 @@ class Channel final : public ChannelFace {
 
   std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept override {
     return remove_bindings(state, [&](const Binding& binding) {
-      return binding.node != all_.load(std::memory_order_relaxed) &&
-             static_cast<const Node*>(binding.node)->name() == event;
+      return binding.node != all() && static_cast<const Node*>(binding.node)->name() == event;
     });
   }
 
@@ -306,7 +306,7 @@ class Channel final : public ChannelFace {
     if (const errc error = core_.check_event(event, data); error != errc::ok) return {.error = error};
     Guard guard = core_.domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
-    guard.enter(this);
+    guard.enter(scope());
     return deliver(guard, event, data.text(), options);
   }
 
@@ -314,7 +314,7 @@ class Channel final : public ChannelFace {
     FANFARE_ASSERT(ordered(), "a step in a channel that has no order");
     Guard guard = core_.domain.pin();
     if (guard.error() != errc::ok) return {.error = guard.error()};
-    guard.enter(this);
+    guard.enter(scope());
     if (core_.closed()) return {.error = errc::closed};
     const MessageOrigin origin = origin_of(options);
     Delivery delivery;
@@ -330,12 +330,12 @@ class Channel final : public ChannelFace {
 
   Block destroy() noexcept override {
     core_.domain.destroy_all(garbage_, core_.memory);
-    each_node([&](Node& node) { deallocate(node.destroy()); });
-    events_.destroy(core_.memory);
+    each_node([&](Node& node) { free_node(node); });
     queues_.destroy(core_.memory);
-    if (order_ != nullptr) {
-      order_->~Order();
-      core_.memory.deallocate(order_, sizeof(Order), alignof(Order));
+    if (Order* const kept = order()) {
+      destroy_extras(*kept);
+    } else if (Extras* const more = extras_.load(std::memory_order_relaxed)) {
+      destroy_extras(*more);
     }
     const Block block{this, bytes(), alignof(Channel)};
     this->~Channel();
@@ -370,11 +370,8 @@ class Channel final : public ChannelFace {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
     }
-    if (order_ != nullptr || !queues_.view().empty()) return deliver_to_all(event, data);
-    const CallbackView named = view_of(find_event(event));
-    if (bound_to_all() != nullptr) [[unlikely]] {
-      return deliver_from(event, data, nullptr, 0);
-    }
+    if (extras() != nullptr || !queues_.view().empty()) return deliver_to_all(event, data);
+    const CallbackView named = view_of(find_first(event));
     if (named.empty()) return {};
     // Built once, where callbacks will read it: copying views around costs more than all else here.
     const Event seen{name(), event, data, nullptr, core_};
@@ -445,7 +442,7 @@ class Channel final : public ChannelFace {
   void collect(GarbageQueue& ready) noexcept {
     const Lock lock(mutex());
     if (core_.drained()) return core_.domain.collect_awaited(garbage_, ~std::uint64_t{0}, ready);
-    core_.domain.collect(garbage_, this, ready);
+    core_.domain.collect(garbage_, scope(), ready);
   }
 
   [[nodiscard]] std::size_t retired_bytes() noexcept {
@@ -457,17 +454,19 @@ class Channel final : public ChannelFace {
 
  private:
   Channel(Core& core, std::string_view name, std::uint64_t hash, bool& failed) noexcept
-      : hash_(hash), core_(core), size_(static_cast<std::uint32_t>(name.size())) {
+      : hash_(static_cast<std::uint32_t>(hash)), size_(static_cast<std::uint32_t>(name.size())), core_(core) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
     if (!ChannelName::ordered(ChannelName::kind(name))) return;
-    void* const address = core.memory.allocate(sizeof(Order), alignof(Order));
-    failed = address == nullptr;
+    Order* const order = make_extras<Order>();
+    failed = order == nullptr;
     if (failed) return;
-    order_ = ::new (address) Order;
-    order_->last_id.epoch = core.new_epoch();
-    order_->state = core.make_state(name, failed);
+    order->last_id.epoch = core.new_epoch();
+    order->state = core.make_state(name, failed);
   }
   ~Channel() = default;
+
+  struct Extras;
+  struct Order;
 
   static MessageOrigin origin_of(const TriggerOptions& options) noexcept {
     return {options.user_id, options.socket_id, options.except_socket};
@@ -504,20 +503,35 @@ class Channel final : public ChannelFace {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
     }
-    if (order_ != nullptr || !queues_.view().empty()) {
+    const Extras* const more = extras();
+    if ((more != nullptr && more->ordered) || !queues_.view().empty()) {
       Delivery delivery;
       return deliver_through_queues({name(), event, data, origin}, excluded, delivery);
     }
-    const CallbackView named = view_of(find_event(event));
-    const CallbackView all = view_of(bound_to_all());
+    const CallbackView named = view_of(find_event(event, more));
+    const CallbackView all = view_of(bound_to_all(more));
     if (named.empty() && all.empty()) return {};
     const Event seen{name(), event, data, origin, core_};
     return {errc::ok, call_back(seen, excluded, named, all), {}};
   }
 
   FANFARE_NOINLINE TriggerResult deliver_to_all(std::string_view event, std::string_view data) {
+    const Extras* const more = extras();
+    if (more != nullptr && more->ordered) {
+      Delivery delivery;
+      return deliver_through_queues({name(), event, data, nullptr}, 0, delivery);
+    }
     const QueueView queues = queues_.view();
-    if (order_ == nullptr && queues.size() == 1 && bound_to_all() == nullptr && find_event(event) == nullptr) {
+    const Node* const node = find_event(event, more);
+    const Node* const everything = bound_to_all(more);
+    if (queues.empty()) {
+      const CallbackView named = view_of(node);
+      const CallbackView all = view_of(everything);
+      if (named.empty() && all.empty()) return {};
+      const Event seen{name(), event, data, nullptr, core_};
+      return {errc::ok, all.empty() ? call_named(seen, named) : call_back(seen, 0, named, all), {}};
+    }
+    if (node == nullptr && everything == nullptr && queues.size() == 1) {
       return deliver_to_queue(*queues.begin(), {name(), event, data, nullptr});
     }
     Delivery delivery;
@@ -544,7 +558,7 @@ class Channel final : public ChannelFace {
   }
 
   TriggerResult deliver_through_queues(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) {
-    if (order_ != nullptr) {
+    if (ordered()) {
       deliver_in_order(parts, excluded, delivery);
       if (delivery.unsettled) settle_state();
     } else {
@@ -567,15 +581,16 @@ class Channel final : public ChannelFace {
     return delivery.result;
   }
 
-  /// The node of an event that something is bound to, or null.
-  FANFARE_ALWAYS_INLINE const Node* find_event(std::string_view event) const noexcept {
-    // Most channels have one event.
+  /// The channel's first event if it is this one, or null. Most channels have one event.
+  FANFARE_ALWAYS_INLINE const Node* find_first(std::string_view event) const noexcept {
     const Node* const first = first_.load(std::memory_order_seq_cst);  // (2); pairs with (8) and (3)
-    if (first != nullptr && same_name(first->name(), event)) return first;
-    return events_.untouched() ? nullptr : search_event(event);
+    return first != nullptr && same_name(first->name(), event) ? first : nullptr;
   }
-  FANFARE_NOINLINE const Node* search_event(std::string_view event) const noexcept {
-    return events_.find(event, core_.hash(event));
+  /// The node of an event that something is bound to, or null.
+  const Node* find_event(std::string_view event, const Extras* more) const noexcept {
+    const Node* const first = find_first(event);
+    if (first != nullptr || more == nullptr || more->events.untouched()) return first;
+    return more->events.find(event, core_.hash(event));
   }
 
   /// \returns how many were called. Rethrows the first exception, after all were.
@@ -620,8 +635,9 @@ class Channel final : public ChannelFace {
   }
 
   void take_callbacks(std::string_view event, Delivery& delivery) const noexcept {
-    delivery.named = view_of(find_event(event));
-    delivery.all = view_of(bound_to_all());
+    const Extras* const more = extras();
+    delivery.named = view_of(find_event(event, more));
+    delivery.all = view_of(bound_to_all(more));
   }
 
   /// Calls `f(operations, sink)` for all that get the event, while it returns true.
@@ -651,21 +667,33 @@ class Channel final : public ChannelFace {
         return;
       }
       if (step == nullptr || step->begin(state())) {
-        const EventId id{order_->last_id.epoch, ++order_->last_id.number};
+        const EventId id = next_id();
         delivery.result.id = id;
         take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
           delivery.message->set_id(id);
-          if (state() != nullptr) {
-            state()->on_event(MessagePtr::share(*delivery.message));
-            delivery.unsettled = state()->keeps() != kept_;
-          }
+          delivery.unsettled = show_state(*delivery.message);
           push(queues, excluded, delivery);
         }
       }
       if (step != nullptr) step->end();
       return;
     }
+  }
+
+  /// \pre under the lock, and the channel is ordered.
+  [[nodiscard]] EventId next_id() noexcept {
+    EventId& last = order()->last_id;
+    ++last.number;
+    return last;
+  }
+
+  /// Lets the state see an event. \returns whether it keeps something now, or no longer. \pre under the lock.
+  bool show_state(const MessageType& message) noexcept {
+    ChannelState* const kept = state();
+    if (kept == nullptr) return false;
+    kept->on_event(MessagePtr::share(message));
+    return kept->keeps() != kept_;
   }
 
   /// What the queues want of a message.
@@ -839,45 +867,51 @@ class Channel final : public ChannelFace {
 
   void release_node(Binding& binding, Node*& unbound) noexcept {
     Node* const node = static_cast<Node*>(std::exchange(binding.node, nullptr));
-    if (node == nullptr || --node->bindings != 0 || node == all_.load(std::memory_order_relaxed)) return;
-    if (node->indexed) events_.erase(*node);
+    if (node == nullptr || --node->bindings != 0 || node == all()) return;
+    Extras* const more = extras_.load(std::memory_order_relaxed);
+    if (node->indexed) more->events.erase(*node);
     if (first_.load(std::memory_order_relaxed) == node) {
-      first_.store(events_.any(), std::memory_order_seq_cst);  // (3) seq_cst; see (1). Also publishes the next one.
+      Node* const other = more == nullptr ? nullptr : more->events.any();
+      first_.store(other, std::memory_order_seq_cst);  // (3) seq_cst; see (1). Also publishes the next one.
     }
-    node->unbound = std::exchange(unbound, node);
+    node->set_unbound(std::exchange(unbound, node));
   }
 
   /// Nodes are retired after the stamp was taken that their unlinking needs.
   void retire_unbound_nodes(Node* unbound, std::uint64_t stamp) noexcept {
     while (unbound != nullptr) {
-      Node* const next = unbound->unbound;
-      core_.domain.retire(garbage_, *unbound, this, stamp);
+      Node* const next = unbound->unbound();
+      // Before the node, which it is to forget.
+      if (Garbage* const array = unbound->list.array()) core_.domain.retire(garbage_, *array, stamp);
+      core_.domain.retire(garbage_, *unbound, stamp);
       unbound = next;
     }
   }
 
   void retire_replaced(Garbage* replaced) noexcept {
-    if (replaced != nullptr) core_.domain.retire(garbage_, *replaced, this, core_.domain.advance());
+    if (replaced != nullptr) core_.domain.retire(garbage_, *replaced, core_.domain.advance());
   }
 
   void retire_state(SubscriptionState& state, std::uint64_t stamp) noexcept {
     retire_bindings(state.bindings.take(), stamp);
-    core_.domain.retire(garbage_, state, this, stamp);
+    core_.domain.retire(garbage_, state, stamp);
   }
 
   void retire_bindings(Binding* first, std::uint64_t stamp) noexcept {
     while (first != nullptr) {
       Binding* next = first->next;
-      core_.domain.retire(garbage_, *first, this, stamp);
+      core_.domain.retire(garbage_, *first, stamp);
       first = next;
     }
   }
 
   /// What is bound to all events has a node without a name, which stays as long as the channel.
   Node* make_all() noexcept {
-    Node* node = all_.load(std::memory_order_relaxed);
+    Extras* const more = make_extras<Extras>();
+    if (more == nullptr) return nullptr;
+    Node* node = more->all.load(std::memory_order_relaxed);
     if (node != nullptr || (node = Node::make("", 0, core_.memory)) == nullptr) return node;
-    all_.store(node, std::memory_order_release);  // (31) release; pairs with the acquire in (30)
+    more->all.store(node, std::memory_order_release);  // (31) release; pairs with the acquire in (30)
     return node;
   }
 
@@ -885,7 +919,11 @@ class Channel final : public ChannelFace {
     Node* const first = first_.load(std::memory_order_relaxed);
     if (first != nullptr && same_name(first->name(), event)) return first;
     const std::uint64_t hash = core_.hash(event);
-    if (Node* node = events_.find(event, hash)) return node;
+    Extras* more = extras_.load(std::memory_order_relaxed);
+    if (more != nullptr) {
+      if (Node* const node = more->events.find(event, hash)) return node;
+    }
+    if (first != nullptr && (more = make_extras<Extras>()) == nullptr) return nullptr;
     Node* const node = Node::make(event, hash, core_.memory);
     if (node == nullptr) return nullptr;
     if (first == nullptr) {
@@ -893,24 +931,33 @@ class Channel final : public ChannelFace {
       return node;
     }
     Garbage* replaced = nullptr;
-    node->indexed = events_.insert(*node, core_.memory, replaced);
+    node->indexed = more->events.insert(*node, core_.memory, replaced);
     retire_replaced(replaced);
     if (node->indexed) return node;
-    deallocate(node->destroy());
+    free_node(*node);
     return nullptr;
+  }
+
+  /// Frees a node that nobody reads.
+  void free_node(Node& node) noexcept {
+    node.list.destroy(core_.memory);
+    deallocate(node.destroy());
   }
 
   /// Calls `f(Node&)` for all events, and for what is bound to all of them.
   template <class F>
   void each_node(F f) {
-    // The first goes first: after the others have ended, it could not be asked whether it was one of them.
-    if (Node* const first = first_.load(std::memory_order_relaxed); first != nullptr && !first->indexed) f(*first);
-    events_.for_each(f);
-    if (Node* const all = all_.load(std::memory_order_relaxed)) f(*all);
+    Node* const first = first_.load(std::memory_order_relaxed);
+    const bool alone = first != nullptr && !first->indexed;  // cannot be asked when it has ended
+    if (Extras* const more = extras_.load(std::memory_order_relaxed)) {
+      more->events.for_each(f);
+      if (Node* const node = more->all.load(std::memory_order_relaxed)) f(*node);
+    }
+    if (alone) f(*first);
   }
 
   void collect_if_due(GarbageQueue& ready) noexcept {
-    if (core_.domain.due(garbage_)) core_.domain.collect(garbage_, this, ready);
+    if (core_.domain.due(garbage_)) core_.domain.collect(garbage_, scope(), ready);
   }
 
   void change_count(std::ptrdiff_t by) noexcept {
@@ -959,7 +1006,7 @@ class Channel final : public ChannelFace {
       collect_if_due(ready);
     }
     if (wait) {
-      core_.domain.await(this, stamp);
+      core_.domain.await(scope(), stamp);
       destroy_bindings(removed);
     }
     ready.destroy_all(core_.memory);
@@ -969,15 +1016,15 @@ class Channel final : public ChannelFace {
   void finish_leaving(GarbageQueue& ready, const Leaving& leaving) noexcept {
     report_transitions();
     if (leaving.state != nullptr) {
-      core_.domain.await(this, leaving.stamp);
+      core_.domain.await(scope(), leaving.stamp);
       if (leaving.collects) {
         const Lock lock(mutex());
         core_.domain.collect_awaited(garbage_, leaving.stamp, ready);
       }
       destroy_state(*leaving.state);
       for (Node* node = leaving.unbound; node != nullptr;) {
-        Node* const next = node->unbound;
-        deallocate(node->destroy());
+        Node* const next = node->unbound();
+        free_node(*node);
         node = next;
       }
     }
@@ -1017,8 +1064,15 @@ class Channel final : public ChannelFace {
     reporting_ = false;
   }
 
-  /// What only ordered channels have.
-  struct Order {
+  /// What channels have that are ordered, that have had a second event, or where something is bound to all events.
+  struct Extras {
+    explicit Extras(bool ordered_ = false) noexcept : ordered(ordered_) {}
+    NameIndex<A, typename Traits::hash, Node> events;  // all but, mostly, the first
+    typename A::template atomic<Node*> all{nullptr};
+    const bool ordered;
+  };
+  struct Order final : Extras {
+    Order() noexcept : Extras(true) {}
     EventId last_id{};
     std::unique_ptr<ChannelState> state{};  // set once; what it holds is under the lock
   };
@@ -1026,10 +1080,48 @@ class Channel final : public ChannelFace {
   static constexpr std::uint32_t max_members = 0x7fffffffU;
   static constexpr std::uint32_t max_transitions = 0x0fffffffU;
 
-  [[nodiscard]] typename A::mutex& mutex() const noexcept { return core_.channel_mutex(hash_); }
-  [[nodiscard]] ChannelState* state() const noexcept { return order_ == nullptr ? nullptr : order_->state.get(); }
-  [[nodiscard]] const Node* bound_to_all() const noexcept {
-    return all_.load(std::memory_order_acquire);  // (30) acquire; pairs with the release in (31)
+  [[nodiscard]] typename A::mutex& mutex() const noexcept { return core_.channel_mutex(hash()); }
+
+  /// Null where there are none. Once made they stay.
+  [[nodiscard]] Extras* extras() const noexcept {
+    return extras_.load(std::memory_order_acquire);  // (32) acquire; pairs with the release in (33)
+  }
+  /// An ordered channel's are made with it.
+  [[nodiscard]] Order* order() const noexcept {
+    Extras* const more = extras();
+    return more == nullptr || !more->ordered ? nullptr : static_cast<Order*>(more);
+  }
+  [[nodiscard]] ChannelState* state() const noexcept {
+    const Order* const kept = order();
+    return kept == nullptr ? nullptr : kept->state.get();
+  }
+  [[nodiscard]] static const Node* bound_to_all(const Extras* more) noexcept {
+    if (more == nullptr) return nullptr;
+    return more->all.load(std::memory_order_acquire);  // (30) acquire; pairs with the release in (31)
+  }
+
+  /// The node of what is bound to all events, under the lock; null where nothing was yet.
+  [[nodiscard]] const Node* all() const noexcept {
+    const Extras* const more = extras_.load(std::memory_order_relaxed);
+    return more == nullptr ? nullptr : more->all.load(std::memory_order_relaxed);
+  }
+
+  /// The extras, made where there are none yet; null where memory is exhausted. \pre under the lock, or in the constructor.
+  template <class Kind>
+  [[nodiscard]] Kind* make_extras() noexcept {
+    if (Extras* const more = extras_.load(std::memory_order_relaxed)) return static_cast<Kind*>(more);
+    void* const address = core_.memory.allocate(sizeof(Kind), alignof(Kind));
+    if (address == nullptr) return nullptr;
+    Kind* const made = ::new (address) Kind;
+    extras_.store(made, std::memory_order_release);  // (33) release; pairs with the acquire in (32)
+    return made;
+  }
+  /// \pre nobody reads, and all nodes are freed.
+  template <class Kind>
+  void destroy_extras(Kind& kind) noexcept {
+    kind.events.destroy(core_.memory);
+    kind.~Kind();
+    core_.memory.deallocate(&kind, sizeof(Kind), alignof(Kind));
   }
 
   // What is seldom needed comes first; what a trigger by name reads comes last, and the name stands behind it.
@@ -1039,15 +1131,14 @@ class Channel final : public ChannelFace {
   bool cleared_ : 1 = false;
   bool kept_ : 1 = false;  // the state holds a reference
   typename A::template atomic<std::uint32_t> subscribers_{0};
-  const std::uint64_t hash_;
-  [[no_unique_address]] typename Domain::Queue garbage_;
-  NameIndex<A, typename Traits::hash, Node> events_;  // all but, mostly, the first
-  Core& core_;
-  Order* order_ = nullptr;  // null: the channel has no order
-  typename A::template atomic<Node*> all_{nullptr};
-  typename A::template atomic<Node*> first_{nullptr};  // to be looked at before events_, where it need not be; or null
-  QueueList queues_;
+  const std::uint32_t hash_;
+  [[no_unique_address]] typename Domain::Queue garbage_;  // its last bytes are free for the next member
   const std::uint32_t size_;
+  Core& core_;
+  typename A::template atomic<Extras*> extras_{nullptr};  // null: the channel has none
+  typename A::template atomic<Node*> first_{
+      nullptr};  // to be looked at before the other events, where it need not be; or null
+  QueueList queues_;
 };
 
 }  // namespace detail

@@ -176,7 +176,9 @@ class RegistryCore final : public MessageSource {
   /// Whether the registry has ended and nobody reads any more. Nothing is retired from then on: who leaves frees at once,
   /// as there may be nobody to collect later. \pre under a channel's lock
   [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t hash(std::string_view name) const noexcept { return Traits::hash::hash(name, seed_); }
+  [[nodiscard]] std::uint64_t hash(std::string_view name) const noexcept {
+    return whole_hash(static_cast<std::uint32_t>(Traits::hash::hash(name, seed_)));
+  }
 
   [[nodiscard]] errc check_event(std::string_view event, Data data) const noexcept {
     if (const errc error = check_event_name(event, limits.event_name); error != errc::ok) return error;
@@ -261,7 +263,7 @@ class RegistryCore final : public MessageSource {
       const Lock lock(home.mutex);
       if (--channel.references_ != 0) return;  // from here on others may end the channel, and the core with it
       home.channels.erase(channel);
-      domain.retire(home.garbage, channel, &channel, domain.advance());
+      domain.retire(home.garbage, channel, domain.advance());
       entries_.fetch_sub(1, std::memory_order_relaxed);
       if (domain.due(home.garbage)) domain.collect_each(home.garbage, ready);
     }
@@ -406,7 +408,7 @@ class RegistryCore final : public MessageSource {
       if (channel == nullptr) return errc::out_of_memory;
       Garbage* replaced = nullptr;
       const bool inserted = home.channels.insert(*channel, memory, replaced);
-      if (replaced != nullptr) domain.retire(home.garbage, *replaced, domain.lookups(), domain.advance());
+      if (replaced != nullptr) domain.retire(home.garbage, *replaced, domain.advance());
       if (!inserted) {
         const Block block = std::exchange(channel, nullptr)->destroy();
         memory.deallocate(block.address, block.bytes, block.alignment);
@@ -625,7 +627,7 @@ class ChannelRegistry {
     ChannelType* const found = core_->find(channel.name);
     if (found == nullptr) return {};
     FANFARE_ASSERT(!found->ordered(), "a reserved event in an ordered channel is a step");
-    guard.enter(found);
+    guard.enter(found->scope());
     return found->deliver(guard, event, data.text(), &options);
   }
 
@@ -790,7 +792,7 @@ class ChannelRegistry {
     if (found == nullptr || found->has_state() || channel.front() == '#') [[unlikely]] {
       return trigger_unusual(found, channel, event, data, options);
     }
-    guard.enter(found);
+    guard.enter(found->scope());
     return found->deliver(guard, event, data.text(), options);
   }
 
@@ -825,7 +827,7 @@ class ChannelRegistry {
         found = prepared.held(i);
       }
       if (found == nullptr) continue;
-      guard.enter(found);
+      guard.enter(found->scope());
       const errc error = found->prepare(event, data.text(), options, prepared[i]);
       if (error != errc::ok) return {.error = error};
     }
@@ -869,7 +871,7 @@ class ChannelRegistry {
       const ChannelHandle held = this->channel(channel);
       return held.trigger(event, data, options);
     }
-    guard.enter(found);
+    guard.enter(found->scope());
     return found->deliver_prepared(guard, event, data.text(), options, std::exchange(prepared[i], nullptr));
   }
 

@@ -128,16 +128,14 @@ class EpochDomain {
   using Queue = detail::GarbageQueue;
 
   /// Keeps what was unlinked until nobody reads it.
-  void retire(Queue& queue, detail::Garbage& garbage, const void* scope, std::uint64_t stamp) noexcept {
-    queue.push(garbage, scope, stamp);
-  }
+  void retire(Queue& queue, detail::Garbage& garbage, std::uint64_t stamp) noexcept { queue.push(garbage, stamp); }
   /// Moves what nobody can read any more to `out`; every item of the queue has this scope.
   void collect(Queue& queue, const void* scope, detail::GarbageQueue& out) noexcept {
     const std::uint64_t oldest = oldest_reader(scope);
     queue.take_front([&](const detail::Garbage& garbage) { return garbage.stamp() < oldest; }, out);
     queue.postpone();
   }
-  /// The same for a queue whose items have scopes of their own.
+  /// The same for a queue where each item is the scope of those who can reach it, or is reached only while looking up.
   void collect_each(Queue& queue, detail::GarbageQueue& out) noexcept {
     if (queue.empty()) return queue.postpone();
     // One look at the readers for all that is in the queue; if there are many, another for what the rest might read.
@@ -191,9 +189,6 @@ class EpochDomain {
     return oldest;
   }
   static constexpr std::uint64_t none = std::numeric_limits<std::uint64_t>::max();
-
-  /// The scope of garbage that is reached only while looking up.
-  [[nodiscard]] const void* lookups() const noexcept { return this; }
 
   /// Whether the calling thread is inside a callback of this domain.
   [[nodiscard]] bool inside() const noexcept {

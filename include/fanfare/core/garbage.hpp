@@ -37,33 +37,35 @@ class Garbage {
   /// What the object occupies.
   [[nodiscard]] virtual std::size_t bytes() const noexcept = 0;
 
-  /// What a reader that names another scope than this cannot reach.
-  [[nodiscard]] const void* scope() const noexcept { return scope_; }
+  /// What a reader names who can reach this object alone and what belongs to it. In a queue of several scopes each item's
+  /// is its own.
+  [[nodiscard]] const void* scope() const noexcept { return this; }
   [[nodiscard]] std::uint64_t stamp() const noexcept { return stamp_; }
 
  protected:
   ~Garbage() = default;
 
+  /// For the owner of what is not yet in a queue.
+  [[nodiscard]] Garbage* link() const noexcept { return next_; }
+  void set_link(Garbage* next) noexcept { next_ = next; }
+
  private:
   friend class GarbageQueue;
 
   Garbage* next_ = nullptr;
-  const void* scope_ = nullptr;
   std::uint64_t stamp_ = 0;
 };
 
 /// First in, first out; guarded by its owner's lock. Small, as every channel has one.
 class GarbageQueue {
  public:
-  /// \param scope   whose readers can reach the object.
   /// \param stamp   the epoch in which it was unlinked.
-  void push(Garbage& garbage, const void* scope, std::uint64_t stamp) noexcept {
-    garbage.scope_ = scope;
+  void push(Garbage& garbage, std::uint64_t stamp) noexcept {
     garbage.stamp_ = stamp;
     append(garbage);
-    ++new_items_;
-    new_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(garbage.bytes(), interval_bytes));
-    if (new_bytes_ > interval_bytes) new_bytes_ = interval_bytes;  // more is not counted
+    // More than makes it due is not counted.
+    if (new_items_ < interval_items) ++new_items_;
+    new_bytes_ = static_cast<std::uint16_t>(std::min<std::size_t>(new_bytes_ + garbage.bytes(), interval_bytes));
   }
 
   /// Moves to `out` what `ready(const Garbage&)` approves of, in order; looks at everything.
@@ -124,8 +126,8 @@ class GarbageQueue {
   GarbageQueue& operator=(const GarbageQueue&) = delete;
 
  private:
-  static constexpr std::uint32_t interval_items = 64;
-  static constexpr std::uint32_t interval_bytes = 4096;
+  static constexpr std::uint16_t interval_items = 64;
+  static constexpr std::uint16_t interval_bytes = 4096;
 
   void append(Garbage& garbage) noexcept {
     garbage.next_ = last_ == nullptr ? &garbage : std::exchange(last_->next_, &garbage);
@@ -143,7 +145,7 @@ class GarbageQueue {
   }
   static void move_to(Garbage& garbage, GarbageQueue& out) noexcept {
     garbage.forget();
-    out.push(garbage, garbage.scope_, garbage.stamp_);
+    out.push(garbage, garbage.stamp_);
   }
   template <class F>
   void for_each(F f) const noexcept {
@@ -156,8 +158,8 @@ class GarbageQueue {
   }
 
   Garbage* last_ = nullptr;      // its next one is the first
-  std::uint32_t new_items_ = 0;  // since the last look
-  std::uint32_t new_bytes_ = 0;
+  std::uint16_t new_items_ = 0;  // since the last look
+  std::uint16_t new_bytes_ = 0;
 };
 
 }  // namespace detail

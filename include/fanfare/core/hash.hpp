@@ -89,6 +89,12 @@ static_assert(NameHash<SeededHash>);
 
 namespace detail {
 
+/// Half a hash is what a channel keeps of it: the lower half, which is here both. So what tables take from either end of a
+/// hash is there, and it is the same for the name and for what keeps the half.
+[[nodiscard]] constexpr std::uint64_t whole_hash(std::uint32_t half) noexcept {
+  return std::uint64_t{half} << 32U | half;
+}
+
 template <class Word>
 [[nodiscard]] inline Word word_at(const char* bytes) noexcept {
   Word word = 0;

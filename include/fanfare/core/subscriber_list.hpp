@@ -67,7 +67,7 @@ class SubscriberList {
     /// Who the slot belongs to. \pre its function was non-null.
     [[nodiscard]] std::uint64_t owner(const Slot& slot) const noexcept {
       const Run& run = reinterpret_cast<const Run*>(slots_)[-1];  // the slots stand behind it
-      return run.cold()[&slot - slots_].owner.read();
+      return run.owners()[&slot - slots_].read();
     }
 
    private:
@@ -111,9 +111,9 @@ class SubscriberList {
       if (!rebuild(spare_after(*run), memory, replaced)) return false;
       run = current_.load(std::memory_order_relaxed);
     }
-    sequence = ++last_sequence_;
+    sequence = last_sequence(*run) + 1;
     append(*run, element, sequence);
-    ++live_;
+    if (run != &own_) ++static_cast<Array*>(run)->live;
     return true;
   }
 
@@ -122,14 +122,14 @@ class SubscriberList {
   /// \complexity O(1) where the element has not moved since it was added, else O(log n); as much again for each array
   ///             that has been replaced since it was added and is still retired.
   void remove(Sequence sequence, std::size_t position_hint) noexcept {
+    FANFARE_ASSERT(size() > 0, "an element was removed twice");
     for (Run* run = current_.load(std::memory_order_relaxed); run != nullptr; run = older(*run)) {
       if (run->last() < sequence) break;  // replaced before the element came, as were all older ones
       if (Slot* slot = run->find(sequence, position_hint)) {
         slot->function_.store(nullptr, std::memory_order_seq_cst);  // (3) seq_cst; see (1)
       }
     }
-    FANFARE_ASSERT(live_ > 0, "an element was removed twice");
-    --live_;
+    if (Array* const array = current_array()) --array->live;
   }
 
   /// Empties all slots.
@@ -140,15 +140,16 @@ class SubscriberList {
         run->slots()[i].function_.store(nullptr, std::memory_order_seq_cst);  // (3)
       }
     }
-    live_ = 0;
+    if (Array* const array = current_array()) array->live = 0;
   }
 
   /// Copies the living slots where too many are holes. Does nothing where memory is exhausted.
   template <Memory M>
   void tidy(M& memory, detail::Garbage*& replaced) noexcept {
     const Run* const run = current_.load(std::memory_order_relaxed);
-    const std::size_t holes = run->count.load(std::memory_order_relaxed) - live_;
-    if (holes > live_ / 4 + 8) static_cast<void>(rebuild(live_ / 4 + 8, memory, replaced));
+    const std::size_t live = size();
+    const std::size_t holes = run->count.load(std::memory_order_relaxed) - live;
+    if (holes > live / 4 + 8) static_cast<void>(rebuild(live / 4 + 8, memory, replaced));
   }
 
   /// Where an element just added stands: a hint for `remove`.
@@ -158,48 +159,57 @@ class SubscriberList {
   }
 
   /// How many elements there are.
-  [[nodiscard]] std::size_t size() const noexcept { return live_; }
+  [[nodiscard]] std::size_t size() const noexcept {
+    if (const Array* const array = current_array()) return array->live;
+    return own_.slot.function_.load(std::memory_order_relaxed) == nullptr ? 0 : 1;
+  }
+
+  /// The current array, for an owner that is itself retired: to be retired before the owner is. Null where there is none.
+  [[nodiscard]] detail::Garbage* array() noexcept { return current_array(); }
 
   /// Frees the current array. \pre nobody walks, and nothing that `add` or `tidy` replaced is still retired.
   template <Memory M>
   void destroy(M& memory) noexcept {
-    Run* const run = current_.load(std::memory_order_relaxed);
-    if (run == &own_) return;
-    const detail::Block block = static_cast<Array*>(run)->destroy();
+    Array* const array = current_array();
+    if (array == nullptr) return;
+    const detail::Block block = array->destroy();
     memory.deallocate(block.address, block.bytes, block.alignment);
     current_.store(&own_, std::memory_order_relaxed);
   }
 
  private:
-  /// What belongs to a slot and is not needed to walk.
-  struct Cold {
-    plain<Sequence> sequence;
-    plain<std::uint64_t> owner;
-  };
-  static_assert(alignof(Cold) <= alignof(Slot));
+  using Owner = plain<std::uint64_t>;
+  using Number = plain<Sequence>;
+  static_assert(alignof(Owner) <= alignof(Slot) && alignof(Number) <= alignof(Owner));
 
-  /// The beginning of some slots and, behind them, what walks do not need.
+  /// The beginning of some slots and, behind them, what walks do not need: the owner of each, and its sequence number. With
+  /// room for one it is the list's own, and the numbers are not there: that slot is filled by the first element of all.
   struct alignas(Slot) Run {
     explicit Run(std::uint32_t capacity_) noexcept : capacity(capacity_) {}
 
     [[nodiscard]] Slot* slots() noexcept { return reinterpret_cast<Slot*>(this + 1); }
     [[nodiscard]] const Slot* slots() const noexcept { return reinterpret_cast<const Slot*>(this + 1); }
-    [[nodiscard]] Cold* cold() noexcept { return reinterpret_cast<Cold*>(slots() + capacity); }
-    [[nodiscard]] const Cold* cold() const noexcept { return const_cast<Run*>(this)->cold(); }
+    [[nodiscard]] Owner* owners() noexcept { return reinterpret_cast<Owner*>(slots() + capacity); }
+    [[nodiscard]] const Owner* owners() const noexcept { return const_cast<Run*>(this)->owners(); }
+    [[nodiscard]] Number* numbers() noexcept { return reinterpret_cast<Number*>(owners() + capacity); }
+    [[nodiscard]] const Number* numbers() const noexcept { return const_cast<Run*>(this)->numbers(); }
+    [[nodiscard]] bool own() const noexcept { return capacity == 1; }
 
+    [[nodiscard]] Sequence sequence(std::size_t i) const noexcept { return own() ? 1 : numbers()[i].read(); }
     [[nodiscard]] Sequence last() const noexcept {
       const std::size_t size = count.load(std::memory_order_relaxed);
-      return size == 0 ? 0 : cold()[size - 1].sequence.read();
+      return size == 0 ? 0 : sequence(size - 1);
     }
     /// Elements stand in the order of their sequence numbers and only ever move towards the front.
-    [[nodiscard]] Slot* find(Sequence sequence, std::size_t hint) noexcept {
+    [[nodiscard]] Slot* find(Sequence wanted, std::size_t hint) noexcept {
       const std::size_t size = count.load(std::memory_order_relaxed);
-      if (hint < size && cold()[hint].sequence.read() == sequence) return slots() + hint;
-      const Cold* begin = cold();
-      const Cold* end = begin + size;
-      const Cold* found = std::lower_bound(
-          begin, end, sequence, [](const Cold& cold, Sequence wanted) { return cold.sequence.read() < wanted; });
-      return found != end && found->sequence.read() == sequence ? slots() + (found - begin) : nullptr;
+      if (own()) return size == 1 && wanted == 1 ? slots() : nullptr;
+      if (hint < size && numbers()[hint].read() == wanted) return slots() + hint;
+      const Number* const begin = numbers();
+      const Number* const end = begin + size;
+      const Number* const found = std::lower_bound(
+          begin, end, wanted, [](const Number& number, Sequence than) { return number.read() < than; });
+      return found != end && found->read() == wanted ? slots() + (found - begin) : nullptr;
     }
 
     atomic<std::uint32_t> count{0};
@@ -210,23 +220,27 @@ class SubscriberList {
   struct OwnRun final : Run {
     OwnRun() noexcept : Run(1) {}
     Slot slot;
-    Cold cold;
+    Owner owner;
   };
 
   struct ArrayHead : detail::Garbage {
     explicit ArrayHead(SubscriberList& list_) noexcept : list(&list_) {}
     SubscriberList* list;
-    Run* older = nullptr;  // under the owner's lock
+    // Under the owner's lock:
+    Run* older = nullptr;
+    Sequence last_given = 0;  // before this array was made
+    std::size_t live = 0;
   };
 
   /// Slots in memory of their own: they stand behind it.
   struct Array final : ArrayHead, Run {
     Array(SubscriberList& list_, std::uint32_t capacity_) noexcept : ArrayHead(list_), Run(capacity_) {
       for (std::size_t i = 0; i < this->capacity; ++i) ::new (static_cast<void*>(this->slots() + i)) Slot;
-      for (std::size_t i = 0; i < this->capacity; ++i) ::new (static_cast<void*>(this->cold() + i)) Cold;
+      for (std::size_t i = 0; i < this->capacity; ++i) ::new (static_cast<void*>(this->owners() + i)) Owner;
+      for (std::size_t i = 0; i < this->capacity; ++i) ::new (static_cast<void*>(this->numbers() + i)) Number;
     }
     static constexpr std::size_t size_for(std::size_t capacity) noexcept {
-      return sizeof(Array) + capacity * (sizeof(Slot) + sizeof(Cold));
+      return sizeof(Array) + capacity * (sizeof(Slot) + sizeof(Owner) + sizeof(Number));
     }
 
     void forget() noexcept override { this->list->forget(*this); }
@@ -238,21 +252,35 @@ class SubscriberList {
     [[nodiscard]] std::size_t bytes() const noexcept override { return size_for(this->capacity); }
   };
   static_assert(sizeof(Array) == sizeof(ArrayHead) + sizeof(Run), "the slots stand behind the run");
-  static_assert(sizeof(OwnRun) == sizeof(Run) + sizeof(Slot) + sizeof(Cold), "the slots stand behind the run");
+  static_assert(sizeof(OwnRun) == sizeof(Run) + sizeof(Slot) + sizeof(Owner), "the slots stand behind the run");
 
   /// The one that a run has replaced and that may still be walked.
   [[nodiscard]] Run* older(Run& run) noexcept { return &run == &own_ ? nullptr : static_cast<Array&>(run).older; }
 
   /// Pure growth doubles; an array that has holes is filled by churn and gets room to breathe.
   [[nodiscard]] std::size_t spare_after(const Run& full) const noexcept {
-    return full.capacity == live_ ? live_ : live_ / 2 + 8;
+    const std::size_t live = size();
+    return full.capacity == live ? live : live / 2 + 8;
+  }
+
+  /// Null where the current run is the list's own.
+  [[nodiscard]] Array* current_array() const noexcept {
+    Run* const run = current_.load(std::memory_order_relaxed);
+    return run == &own_ ? nullptr : static_cast<Array*>(run);
+  }
+
+  /// The last number that an element was given. \param run   the current one.
+  [[nodiscard]] Sequence last_sequence(const Run& run) const noexcept {
+    const Sequence last = run.last();
+    return run.own() ? last : std::max(last, static_cast<const Array&>(run).last_given);
   }
 
   template <Memory M>
   [[nodiscard]] bool rebuild(std::size_t spare, M& memory, detail::Garbage*& replaced) noexcept {
     static constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max() / 8;
-    if (live_ > most) return false;
-    const std::size_t capacity = std::bit_ceil(live_ + spare);
+    const std::size_t live = size();
+    if (live > most) return false;
+    const std::size_t capacity = std::bit_ceil(std::max<std::size_t>(live + spare, 2));
     const std::size_t bytes = Array::size_for(capacity);
     void* const address = memory.allocate(bytes, alignof(Array));
     if (address == nullptr) return false;
@@ -261,12 +289,13 @@ class SubscriberList {
     const std::size_t count = previous->count.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < count; ++i) {
       const Slot& slot = previous->slots()[i];
-      const Cold& cold = previous->cold()[i];
       if (const Function function = slot.function_.load(std::memory_order_relaxed)) {
-        append(*next, {function, slot.context(), cold.owner.read()}, cold.sequence.read());
+        append(*next, {function, slot.context(), previous->owners()[i].read()}, previous->sequence(i));
       }
     }
     next->older = previous;
+    next->last_given = last_sequence(*previous);
+    next->live = live;
     replaced = previous == &own_ ? nullptr : static_cast<Array*>(previous);
     current_.store(next, std::memory_order_seq_cst);  // (3) seq_cst; see (1). Also publishes the copies to (2).
     return true;
@@ -275,10 +304,9 @@ class SubscriberList {
   static void append(Run& run, const Element& element, Sequence sequence) noexcept {
     const std::uint32_t position = run.count.load(std::memory_order_relaxed);
     Slot& slot = run.slots()[position];
-    Cold& cold = run.cold()[position];
     slot.context_.write(element.context);
-    cold.sequence.write(sequence);
-    cold.owner.write(element.owner);
+    run.owners()[position].write(element.owner);
+    if (!run.own()) run.numbers()[position].write(sequence);
     slot.function_.store(element.function, std::memory_order_release);  // (8) release; pairs with (2)
     run.count.store(position + 1, std::memory_order_release);           // (25) release; pairs with the acquire in (24)
   }
@@ -295,8 +323,6 @@ class SubscriberList {
     }
   }
 
-  Sequence last_sequence_ = 0;
-  std::uint32_t live_ = 0;
   atomic<Run*> current_{&own_};
   OwnRun own_;
 };

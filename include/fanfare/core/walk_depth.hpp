@@ -59,8 +59,8 @@ class WalkDepthDomain {
   /// All garbage is in one queue: owners need none of their own.
   struct Queue {};
 
-  void retire(Queue& /*queue*/, detail::Garbage& garbage, const void* scope, std::uint64_t stamp) noexcept {
-    pending_.push(garbage, scope, stamp);
+  void retire(Queue& /*queue*/, detail::Garbage& garbage, std::uint64_t stamp) noexcept {
+    pending_.push(garbage, stamp);
   }
   void collect(Queue& /*queue*/, const void* /*scope*/, detail::GarbageQueue& out) noexcept {
     if (depth_ == 0) take_pending(out);
@@ -78,7 +78,6 @@ class WalkDepthDomain {
   [[nodiscard]] std::size_t unqueued_bytes() const noexcept { return pending_.bytes(); }
   [[nodiscard]] bool due(const Queue& /*queue*/) const noexcept { return depth_ == 0 && !pending_.empty(); }
 
-  [[nodiscard]] const void* lookups() const noexcept { return this; }
   [[nodiscard]] bool inside() const noexcept { return depth_ != 0; }
   void await(const void* /*scope*/, std::uint64_t /*stamp*/) const noexcept {}
   void await_all() noexcept {}

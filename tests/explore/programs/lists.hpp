@@ -50,7 +50,7 @@ class ListProgram : public Parts<Env> {
   }
 
   void retire(fanfare::detail::Garbage* item) {
-    if (item != nullptr) domain.retire(garbage, *item, &list, domain.advance());
+    if (item != nullptr) domain.retire(garbage, *item, domain.advance());
   }
 
   template <int Name>
@@ -82,7 +82,7 @@ class ListProgram : public Parts<Env> {
     Member& member = members[static_cast<std::size_t>(name)];
     const Lock lock(mutex);
     list.remove(member.sequence, member.position);
-    domain.retire(garbage, *std::exchange(member.guest, nullptr), &list, domain.advance());
+    domain.retire(garbage, *std::exchange(member.guest, nullptr), domain.advance());
   }
   void collect() {
     Queue ready;

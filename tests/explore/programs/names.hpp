@@ -64,13 +64,13 @@ class NamesProgram : public Parts<Env> {
     const typename Base::Lock lock(mutex);
     fanfare::detail::Garbage* replaced = nullptr;
     Env::require(index.insert(node, this->memory, replaced), "there is no memory");
-    if (replaced != nullptr) domain.retire(garbage, *replaced, domain.lookups(), domain.advance());
+    if (replaced != nullptr) domain.retire(garbage, *replaced, domain.advance());
   }
   /// \param node   is null afterwards.
   void erase(Node*& node) {
     const typename Base::Lock lock(mutex);
     index.erase(*node);
-    domain.retire(garbage, *node, node, domain.advance());
+    domain.retire(garbage, *node, domain.advance());
     node = nullptr;
   }
   void collect() {
@@ -87,7 +87,7 @@ class NamesProgram : public Parts<Env> {
     Env::require(guard.error() == errc::ok, "a lookup was refused");
     const Node* const found = index.find(name, 1);
     if (found == nullptr) return false;
-    guard.enter(found);
+    guard.enter(found->scope());
     Env::require(found->name() == name, "another name was found");
     return true;
   }
