@@ -517,25 +517,22 @@ class Channel final : public ChannelFace {
 
   FANFARE_NOINLINE TriggerResult deliver_to_all(std::string_view event, std::string_view data) {
     const Extras* const more = extras();
-    if (more != nullptr && more->ordered) {
-      Delivery delivery;
-      return deliver_through_queues({name(), event, data, nullptr}, 0, delivery);
-    }
     const QueueView queues = queues_.view();
-    const Node* const node = find_event(event, more);
-    const Node* const everything = bound_to_all(more);
-    if (queues.empty()) {
-      const CallbackView named = view_of(node);
-      const CallbackView all = view_of(everything);
-      if (named.empty() && all.empty()) return {};
-      const Event seen{name(), event, data, nullptr, core_};
-      return {errc::ok, all.empty() ? call_named(seen, named) : call_back(seen, 0, named, all), {}};
+    if (queues.size() == 1) {
+      const MessageParts parts{name(), event, data, nullptr};
+      if (more != nullptr && more->ordered) return deliver_in_order_to_queue(*queues.begin(), parts);
+      if (!has_callbacks(event, more)) return deliver_to_queue(*queues.begin(), parts);
     }
-    if (node == nullptr && everything == nullptr && queues.size() == 1) {
-      return deliver_to_queue(*queues.begin(), {name(), event, data, nullptr});
-    }
-    Delivery delivery;
-    return deliver_through_queues({name(), event, data, nullptr}, 0, delivery);
+    return deliver_from(event, data, nullptr, 0);
+  }
+
+  /// Whether something may be bound to an event.
+  FANFARE_ALWAYS_INLINE bool has_callbacks(std::string_view event, const Extras* more) const noexcept {
+    return find_first(event) != nullptr || (more != nullptr && more_callbacks(event, *more));
+  }
+  FANFARE_NOINLINE bool more_callbacks(std::string_view event, const Extras& more) const noexcept {
+    return bound_to_all(&more) != nullptr ||
+           (!more.events.untouched() && more.events.find(event, core_.hash(event)) != nullptr);
   }
 
   /// The same where there is one queue, and nothing else.
@@ -555,6 +552,44 @@ class Channel final : public ChannelFace {
     MessageLink* const link = operations->linked ? &message->link(0) : nullptr;
     result.delivered = operations->push(sink, MessagePtr::adopt(message), link) ? 1U : 0U;
     return result;
+  }
+
+  /// The same in an ordered channel.
+  FANFARE_NOINLINE TriggerResult deliver_in_order_to_queue(const typename QueueList::Slot& slot,
+                                                           const MessageParts& parts) {
+    Delivery delivery;
+    if (const SinkOperations* const operations = slot.function()) {
+      const bool wire = operations->wire || state() != nullptr;
+      delivery.message = core_.make(parts, wire, delivery.result.error, operations->linked ? 1 : 0);
+      if (delivery.message == nullptr) return delivery.result;
+      if (push_in_order(slot, *operations, parts, delivery)) [[likely]] {
+        if (delivery.unsettled) settle_state();
+        return delivery.result;
+      }
+    }
+    return deliver_through_queues(parts, 0, delivery);  // uses the message, if that is still what is wanted
+  }
+
+  /// Gives the event its place and the message to the one queue.
+  /// \returns   false if there may be more subscribers than this one by now, or none: nothing has been done then.
+  FANFARE_ALWAYS_INLINE bool push_in_order(const typename QueueList::Slot& slot, const SinkOperations& operations,
+                                           const MessageParts& parts, Delivery& delivery) noexcept {
+    const Lock lock(mutex());  // who comes or leaves does so under it
+    const QueueView now = queues_.view();
+    if (now.begin() != &slot || now.size() != 1) return false;
+    if (slot.function() != &operations || has_callbacks(parts.name, order())) return false;
+    void* const sink = slot.context();
+    if (!operations.has_room(sink, parts.name.size() + parts.data.size())) {
+      delivery.result.error = errc::overloaded;
+      return true;
+    }
+    MessageType* const message = std::exchange(delivery.message, nullptr);
+    delivery.result.id = next_id();
+    message->set_id(delivery.result.id);
+    delivery.unsettled = show_state(*message);
+    MessageLink* const link = operations.linked ? &message->link(0) : nullptr;
+    delivery.result.delivered = operations.push(sink, MessagePtr::adopt(message), link) ? 1U : 0U;
+    return true;
   }
 
   TriggerResult deliver_through_queues(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) {
@@ -692,7 +727,9 @@ class Channel final : public ChannelFace {
   bool show_state(const MessageType& message) noexcept {
     ChannelState* const kept = state();
     if (kept == nullptr) return false;
-    kept->on_event(MessagePtr::share(message));
+    MessagePtr borrowed = MessagePtr::adopt(&message);  // the caller's reference: nothing needs to be counted
+    kept->on_event(borrowed);
+    static_cast<void>(borrowed.release());
     return kept->keeps() != kept_;
   }
 
