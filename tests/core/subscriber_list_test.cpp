@@ -114,6 +114,21 @@ TYPED_TEST(SubscriberListTest, AWalkSeesTheSlotsOfTheMomentItWasTaken) {
   EXPECT_EQ(this->walk(view), (std::vector<std::uint64_t>{1}));
 }
 
+TYPED_TEST(SubscriberListTest, NoNumberIsGivenTwice) {
+  for (std::uint64_t i = 1; i <= 40; ++i) this->add(i);
+  for (const std::size_t left : {std::size_t{3}, std::size_t{0}}) {
+    const std::uint64_t last = this->added_.back().sequence;
+    const auto* const before = this->list_.view().begin();
+    while (this->list_.size() > left) this->remove(this->added_.size() - 1);
+    this->tidy();
+    EXPECT_NE(this->list_.view().begin(), before);  // the last ones are in no array any more
+    ASSERT_TRUE(this->add(100));
+    EXPECT_GT(this->added_.back().sequence, last);
+    for (std::uint64_t i = 0; i < 40; ++i) this->add(200 + i);
+    EXPECT_EQ(this->walk(this->list_.view()), this->expected());
+  }
+}
+
 TYPED_TEST(SubscriberListTest, RemovalReachesWalksInReplacedArrays) {
   for (std::uint64_t i = 1; i <= 4; ++i) this->add(i);
   const auto old = this->list_.view();

@@ -228,7 +228,7 @@ class Channel final : public ChannelFace {
     {
       const Lock lock(mutex());
       error = bind_locked(state, event, all, binding);
-      id = binding.id;
+      id = binding.id();
       collect_if_due(ready);
     }
     ready.destroy_all(core_.memory);
@@ -237,7 +237,7 @@ class Channel final : public ChannelFace {
   }
 
   bool unbind(SubscriptionState& state, std::uint64_t id) noexcept override {
-    return remove_bindings(state, [&](const Binding& binding) { return binding.id == id; }) != 0;
+    return remove_bindings(state, [&](const Binding& binding) { return binding.id() == id; }) != 0;
   }
 
   std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept override {
@@ -817,7 +817,7 @@ class Channel final : public ChannelFace {
       retire_unbound_nodes(unbound, core_.domain.advance());
       return errc::out_of_memory;
     }
-    binding.id = core_.new_number();
+    binding.set_id(core_.new_number());
     state.bindings.add(binding);
     return errc::ok;
   }
@@ -936,7 +936,7 @@ class Channel final : public ChannelFace {
 
   void retire_bindings(Binding* first, std::uint64_t stamp) noexcept {
     while (first != nullptr) {
-      Binding* next = first->next;
+      Binding* next = first->next();
       core_.domain.retire(garbage_, *first, stamp);
       first = next;
     }
@@ -1018,17 +1018,16 @@ class Channel final : public ChannelFace {
     const bool wait = !core_.domain.inside();
     std::uint64_t stamp = 0;
     std::size_t count = 0;
+    Bindings matching;
     Binding* removed = nullptr;
-    Binding** removed_end = &removed;
     GarbageQueue ready;
     {
       const Lock lock(mutex());
       for (Binding* binding = state.bindings.take(); binding != nullptr;) {
-        Binding* const next = std::exchange(binding->next, nullptr);
+        Binding* const next = binding->next();
         if (matches(*binding)) {
           ++count;
-          *removed_end = binding;
-          removed_end = &binding->next;
+          matching.add(*binding);
         } else {
           state.bindings.add(*binding);
         }
@@ -1036,7 +1035,8 @@ class Channel final : public ChannelFace {
       }
       if (count == 0) return 0;
       Node* unbound = nullptr;
-      for (Binding* binding = removed; binding != nullptr; binding = binding->next) unlink(*binding, unbound);
+      removed = matching.take();
+      for (Binding* binding = removed; binding != nullptr; binding = binding->next()) unlink(*binding, unbound);
       stamp = core_.domain.advance();
       retire_unbound_nodes(unbound, stamp);
       if (!wait) retire_bindings(removed, stamp);
@@ -1076,7 +1076,7 @@ class Channel final : public ChannelFace {
 
   void destroy_bindings(Binding* first) noexcept {
     while (first != nullptr) {
-      Binding* next = first->next;
+      Binding* next = first->next();
       deallocate(first->destroy());
       first = next;
     }

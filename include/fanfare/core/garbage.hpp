@@ -45,9 +45,10 @@ class Garbage {
  protected:
   ~Garbage() = default;
 
-  /// For the owner of what is not yet in a queue.
+  // Until the object is retired the link and the stamp are its own.
   [[nodiscard]] Garbage* link() const noexcept { return next_; }
   void set_link(Garbage* next) noexcept { next_ = next; }
+  void set_stamp(std::uint64_t number) noexcept { stamp_ = number; }
 
  private:
   friend class GarbageQueue;

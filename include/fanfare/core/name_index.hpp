@@ -188,7 +188,7 @@ class NameIndex {
   template <Memory M>
   [[nodiscard]] bool rebuild(std::uint64_t seed, M& memory, detail::Garbage*& replaced) noexcept {
     Table* const previous = table_.load(std::memory_order_relaxed);
-    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(4 * (previous->live + 1));
+    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(std::max<std::size_t>(4 * previous->live, 2));
     const std::size_t bytes = Table::bytes_for(size);
     void* const address = memory.allocate(bytes, alignof(Table));
     if (address == nullptr) return false;

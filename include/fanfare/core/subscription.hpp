@@ -59,9 +59,14 @@ class Binding : public Garbage {
   void* const context;
 
   // Under the channel's lock:
-  Binding* next = nullptr;     ///< in the subscription; see `Bindings`
+  /// The next in the subscription; see `Bindings`. \pre it is not retired.
+  [[nodiscard]] Binding* next() const noexcept { return static_cast<Binding*>(link()); }
+  void set_next(Binding* binding) noexcept { set_link(binding); }
+  /// Its number within the registry. \pre it is not retired.
+  [[nodiscard]] std::uint64_t id() const noexcept { return stamp(); }
+  void set_id(std::uint64_t id) noexcept { set_stamp(id); }
+
   void* node = nullptr;        ///< the event's, or the one for all events; null: let go
-  std::uint64_t id = 0;        ///< within the registry
   std::uint64_t sequence = 0;  ///< in the subscriber list; 0: not entered yet
   std::uint32_t position = 0;  ///< a hint
 
@@ -73,19 +78,23 @@ class Binding : public Garbage {
 class Bindings {
  public:
   void add(Binding& binding) noexcept {
-    binding.next = last_ == nullptr ? &binding : std::exchange(last_->next, &binding);
+    binding.set_next(last_ == nullptr ? &binding : last_->next());
+    if (last_ != nullptr) last_->set_next(&binding);
     last_ = &binding;
   }
   /// Empties it. \returns the first; the last one's next is null.
   [[nodiscard]] Binding* take() noexcept {
-    if (last_ == nullptr) return nullptr;
-    return std::exchange(std::exchange(last_, nullptr)->next, nullptr);
+    Binding* const last = std::exchange(last_, nullptr);
+    if (last == nullptr) return nullptr;
+    Binding* const first = last->next();
+    last->set_next(nullptr);
+    return first;
   }
   /// Calls `f(Binding&)` for each, while it returns true. \returns whether all did.
   template <class F>
   bool each(F f) const {
     if (last_ == nullptr) return true;
-    for (Binding* binding = last_->next;; binding = binding->next) {
+    for (Binding* binding = last_->next();; binding = binding->next()) {
       if (!f(*binding)) return false;
       if (binding == last_) return true;
     }
