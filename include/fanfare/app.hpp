@@ -126,7 +126,14 @@ struct AppOptions {
   std::chrono::seconds idle_timeout{0};
   std::vector<std::string> allowed_origins{};  ///< Hosts that pages may come from, `*.` in front allowed; empty: all.
   Limits limits{.data = 10 * 1024};            ///< Of names, data and channels.
-  std::uint64_t seed = 0;                      ///< See `RegistryOptions::seed`; servers choose one.
+
+  /// Which channels keep what for those who come later; the first that matches a channel holds for it. See `ChannelRules`
+  /// for what is refused: rules with a problem are as none.
+  std::vector<ChannelRule> channel_rules{};
+  RetainedRule retained{};                          ///< Bounds of what one channel retains.
+  std::size_t kept_bytes = std::size_t{64} << 20U;  ///< What all channels keep together; see `KeptBudget`.
+
+  std::uint64_t seed = 0;  ///< See `RegistryOptions::seed`; servers choose one.
 
   /// Decides who may enter private and presence channels, instead of the signature. Called on a loop.
   std::function<bool(const Authorization&)> authorize{};
@@ -145,7 +152,11 @@ class App {
  public:
   explicit App(AppOptions options)
       : options_(std::move(options)),
-        memories_(options_.cache_ttl),
+        memories_({.cache_ttl = options_.cache_ttl,
+                   .retained = options_.retained,
+                   .bytes = options_.kept_bytes,
+                   .seed = options_.seed},
+                  ChannelRules(options_.channel_rules, options_.limits.channel_name)),
         channels_({.limits = options_.limits,
                    .seed = options_.seed,
                    .encoder = &encoder_,
@@ -245,6 +256,31 @@ class App {
     return result;
   }
 
+  /// Visits the events that a channel with a history keeps, for a query; see `History::page`.
+  /// \param f    called with `const HistoryEntry&`, under the channel's lock: it takes what it needs, and no more.
+  /// \returns    nothing where the channel keeps no history. \progress locks the channel.
+  template <std::invocable<const HistoryEntry&> F>
+  std::optional<HistoryPage> history(std::string_view channel, HistoryOrder order, const std::optional<EventId>& from,
+                                     std::size_t limit, F&& f) const {
+    std::optional<HistoryPage> page;
+    with_memory(channel, [&](const ChannelMemory& memory) {
+      if (memory.keeps_history()) page = memory.history()->page(order, from, limit, f);
+    });
+    return page;
+  }
+  /// The latest event of each name that a channel retains, in the order of their ids. \throws `std::bad_alloc`.
+  /// \progress locks the channel.
+  [[nodiscard]] std::vector<MessagePtr> retained(std::string_view channel) const {
+    std::vector<MessagePtr> events;
+    with_memory(channel, [&](const ChannelMemory& memory) {
+      if (memory.retained() == nullptr) return;
+      memory.retained()->for_each([&](const MessagePtr& message) { events.push_back(message); });
+    });
+    return events;
+  }
+  /// What all channels keep together.
+  [[nodiscard]] const KeptBudget& kept() const noexcept { return memories_.budget(); }
+
   /// The channels themselves.
   [[nodiscard]] ChannelRegistry<>& channels() noexcept { return channels_; }
   [[nodiscard]] const ChannelRegistry<>& channels() const noexcept { return channels_; }
@@ -292,6 +328,7 @@ class App {
       const std::lock_guard lock(announcing_);
       for (const std::string& user_id : users_.departed(now)) announce(user_id, "offline");
     }
+    evict();
     channels_.expire(now);
     tell();  // what was noted where nobody may be told
   }
@@ -401,9 +438,19 @@ class App {
     channels_.trigger(ReservedChannel{channel}, "pusher_internal:watchlist_events", data);
   }
 
+  /// Channels without subscribers give way where all of them keep too much.
+  void evict() {
+    std::string channel;
+    KeptBudget& budget = memories_.budget();
+    for (std::size_t victims = budget.victims(); victims != 0 && budget.take_victim(channel); --victims) {
+      channels_.look_at_state(channel, [](ChannelState* state) {
+        if (state != nullptr) static_cast<ChannelMemory*>(state)->evict();
+      });
+    }
+  }
+
   template <class F>
   void with_memory(std::string_view channel, F f) const {
-    if (!ChannelName::ordered(ChannelName::kind(channel))) return;
     channels_.look_at_state(channel, [&](ChannelState* state) {
       if (state != nullptr) f(static_cast<const ChannelMemory&>(*state));
     });

@@ -64,9 +64,11 @@ class MemoryClient {
   }
 
   void send(std::string text) { client_->send(std::move(text)); }
-  void subscribe(std::string_view channel, std::string_view channel_data = {}) {
+  /// \param since   the last event that it says it has seen.
+  void subscribe(std::string_view channel, std::string_view channel_data = {}, std::string_view since = {}) {
     std::string text = R"({"event":"pusher:subscribe","data":{"auth":"key:","channel":")" + std::string(channel) + '"';
     if (!channel_data.empty()) text += R"(,"channel_data":)" + quoted(channel_data);
+    if (!since.empty()) text += R"(,"since":)" + quoted(since);
     send(text + "}}");
   }
   void unsubscribe(std::string_view channel) {

@@ -395,6 +395,7 @@ class Channel final : public ChannelFace {
     const MessageOrigin origin = origin_of(options);
     Delivery delivery;
     delivery.message = message;
+    delivery.retain = options.retain;
     if (core_.closed()) return {.error = errc::closed};
     guard.enter_callbacks();
     return deliver_through_queues({name(), event, data, &origin}, options.except.value(), delivery);
@@ -456,12 +457,13 @@ class Channel final : public ChannelFace {
   Channel(Core& core, std::string_view name, std::uint64_t hash, bool& failed) noexcept
       : hash_(static_cast<std::uint32_t>(hash)), size_(static_cast<std::uint32_t>(name.size())), core_(core) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
-    if (!ChannelName::ordered(ChannelName::kind(name))) return;
+    if (!core.orders(name)) return;
     Order* const order = make_extras<Order>();
     failed = order == nullptr;
     if (failed) return;
     order->last_id.epoch = core.new_epoch();
     order->state = core.make_state(name, failed);
+    if (order->state != nullptr) order->state->begin(order->last_id);
   }
   ~Channel() = default;
 
@@ -480,6 +482,7 @@ class Channel final : public ChannelFace {
     TriggerResult result;
     MessageType* message = nullptr;  // owned, if a queue wants one
     OrderedStep* step = nullptr;
+    Retain retain = Retain::by_rule;
     bool unsettled = false;  // the state keeps something now, or no longer
 
     [[nodiscard]] bool has_callbacks() const noexcept { return !named.empty() || !all.empty(); }
@@ -495,17 +498,19 @@ class Channel final : public ChannelFace {
   FANFARE_NOINLINE TriggerResult deliver_with_options(std::string_view event, std::string_view data,
                                                       const TriggerOptions& options) {
     const MessageOrigin origin = origin_of(options);
-    return deliver_from(event, data, &origin, options.except.value());
+    return deliver_from(event, data, &origin, options.except.value(), options.retain);
   }
 
   FANFARE_NOINLINE TriggerResult deliver_from(std::string_view event, std::string_view data,
-                                              const MessageOrigin* origin, std::uint64_t excluded) {
+                                              const MessageOrigin* origin, std::uint64_t excluded,
+                                              Retain retain = Retain::by_rule) {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
     }
     const Extras* const more = extras();
     if ((more != nullptr && more->ordered) || !queues_.view().empty()) {
       Delivery delivery;
+      delivery.retain = retain;
       return deliver_through_queues({name(), event, data, origin}, excluded, delivery);
     }
     const CallbackView named = view_of(find_event(event, more));
@@ -560,7 +565,7 @@ class Channel final : public ChannelFace {
     Delivery delivery;
     if (const SinkOperations* const operations = slot.function()) {
       const bool wire = operations->wire || state() != nullptr;
-      delivery.message = core_.make(parts, wire, delivery.result.error, operations->linked ? 1 : 0);
+      delivery.message = core_.make(shown(parts), wire, delivery.result.error, operations->linked ? 1 : 0);
       if (delivery.message == nullptr) return delivery.result;
       if (push_in_order(slot, *operations, parts, delivery)) [[likely]] {
         if (delivery.unsettled) settle_state();
@@ -585,7 +590,7 @@ class Channel final : public ChannelFace {
     }
     MessageType* const message = std::exchange(delivery.message, nullptr);
     delivery.result.id = next_id();
-    message->set_id(delivery.result.id);
+    core_.place(*message, delivery.result.id);
     delivery.unsettled = show_state(*message);
     MessageLink* const link = operations.linked ? &message->link(0) : nullptr;
     delivery.result.delivered = operations.push(sink, MessagePtr::adopt(message), link) ? 1U : 0U;
@@ -706,14 +711,21 @@ class Channel final : public ChannelFace {
         delivery.result.id = id;
         take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
-          delivery.message->set_id(id);
-          delivery.unsettled = show_state(*delivery.message);
+          core_.place(*delivery.message, id);
+          delivery.unsettled = show_state(*delivery.message, delivery.retain);
           push(queues, excluded, delivery);
         }
       }
       if (step != nullptr) step->end();
       return;
     }
+  }
+
+  /// With the epoch, if subscribers are to see ids.
+  [[nodiscard]] MessageParts shown(MessageParts parts) const noexcept {
+    const ChannelState* const kept = state();
+    if (kept != nullptr && kept->shows_ids()) parts.epoch = order()->last_id.epoch;  // which never changes
+    return parts;
   }
 
   /// \pre under the lock, and the channel is ordered.
@@ -724,11 +736,11 @@ class Channel final : public ChannelFace {
   }
 
   /// Lets the state see an event. \returns whether it keeps something now, or no longer. \pre under the lock.
-  bool show_state(const MessageType& message) noexcept {
+  bool show_state(const MessageType& message, Retain retain = Retain::by_rule) noexcept {
     ChannelState* const kept = state();
     if (kept == nullptr) return false;
     MessagePtr borrowed = MessagePtr::adopt(&message);  // the caller's reference: nothing needs to be counted
-    kept->on_event(borrowed);
+    kept->on_event(borrowed, retain);
     static_cast<void>(borrowed.release());
     return kept->keeps() != kept_;
   }
@@ -764,7 +776,7 @@ class Channel final : public ChannelFace {
     if (fulfils(message, wanted)) return errc::ok;
     if (message != nullptr) std::exchange(message, nullptr)->release();
     errc error = errc::ok;
-    message = core_.make(parts, wanted.wire, error, wanted.links);
+    message = core_.make(shown(parts), wanted.wire, error, wanted.links);
     return error;
   }
 
@@ -1003,6 +1015,7 @@ class Channel final : public ChannelFace {
     subscribers_.store(after, std::memory_order_relaxed);
     if ((before == 0) == (after == 0)) return;
     core_.count_occupied(after != 0 ? 1 : -1);
+    if (state() != nullptr) state()->on_occupied(after != 0);
     transitions_ = (transitions_ + 1) & max_transitions;
   }
 

@@ -1,39 +1,92 @@
 /// \file
-/// What presence and cache channels remember.
+/// What channels with an order remember.
 #pragma once
 
 #include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/channel_rules.hpp>
 #include <fanfare/core/channel_state.hpp>
+#include <fanfare/core/event_position.hpp>
+#include <fanfare/core/history.hpp>
+#include <fanfare/core/kept_budget.hpp>
 #include <fanfare/core/message.hpp>
+#include <fanfare/core/retained.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 FANFARE_NAMESPACE_BEGIN
 
-/// The state of a presence channel, a cache channel, or one that is both.
+/// What an application's channels keep by default and together.
+struct KeptOptions {
+  std::chrono::steady_clock::duration cache_ttl = std::chrono::minutes(30);  ///< Of a cache channel's last event.
+  RetainedRule retained{};                                                   ///< Bounds of what one channel retains.
+  std::size_t bytes = std::size_t{64} << 20U;  ///< All channels together; see `KeptBudget`.
+  std::uint64_t seed = 0;                      ///< Keys the hash of event names; see `RegistryOptions::seed`.
+};
+
+/// What there is for somebody who comes to a channel, in pieces. Each piece is taken under the channel's lock; what is taken
+/// of all of them together is each event once, in an order that ends where live events begin.
+struct Replay {
+  std::vector<MessagePtr> events{};  ///< The piece, in the order in which it is to be sent.
+  Reach reach = Reach::whole;        ///< Whether everything was there that was asked for.
+  bool more = false;                 ///< Whether there is another piece.
+  EventId next{};                    ///< All up to here has been in a piece, or is gone.
+  EventId retained{};                ///< What is retained up to here comes behind the history.
+  EventId internal{};                ///< Behind here the protocol's own events are in the pieces too.
+};
+
+/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events.
 class ChannelMemory final : public ChannelState {
  public:
   using Clock = std::chrono::steady_clock;
 
-  ChannelMemory(bool caches, Clock::duration cache_ttl) noexcept : caches_(caches), cache_ttl_(cache_ttl) {}
+  /// \param rules   keeps the rule alive. \param rule    of this channel; may be null. \throws `std::bad_alloc`.
+  ChannelMemory(bool caches, std::string_view channel, KeptBudget& budget, const KeptOptions& options,
+                std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule)
+      : caches_(caches), cache_ttl_(options.cache_ttl), rules_(std::move(rules)), rule_(rule) {
+    if (rule == nullptr || !(rule->retain || rule->history)) return;
+    kept_ = std::make_unique<Kept>(channel, budget, options, *rule);
+  }
 
-  void on_event(const MessagePtr& message) noexcept override {
+  void begin(EventId last) noexcept override {
+    if (kept_ != nullptr) kept_->history.begin(last);
+  }
+  void on_event(const MessagePtr& message, Retain retain) noexcept override {
+    const bool internal = message->name().starts_with("pusher_internal:");
+    const auto now = Clock::now();
+    if (kept_ != nullptr) keep(message, internal, retain, now);
     // Neither what clients say to each other nor what the protocol says about them is the channel's last event.
-    if (!caches_ || !message->socket_id().empty() || message->name().starts_with("pusher_internal:")) return;
+    if (!caches_ || internal || !message->socket_id().empty()) return;
     cached_ = message;
     missed_ = false;
-    cached_until_ = Clock::now() + cache_ttl_;
+    cached_until_ = now + cache_ttl_;
   }
-  [[nodiscard]] bool can_keep() const noexcept override { return caches_; }
-  [[nodiscard]] bool keeps() const noexcept override { return static_cast<bool>(cached_); }
+  void on_occupied(bool occupied) noexcept override {
+    if (kept_ == nullptr) return;
+    occupied ? kept_->account.occupy() : kept_->account.vacate();
+  }
+  [[nodiscard]] bool shows_ids() const noexcept override { return kept_ != nullptr; }
+  [[nodiscard]] bool can_keep() const noexcept override { return caches_ || kept_ != nullptr; }
+  [[nodiscard]] bool keeps() const noexcept override {
+    return static_cast<bool>(cached_) || (kept_ != nullptr && kept_->bytes() != 0);
+  }
   void expire(Clock::time_point now) noexcept override {
     if (now >= cached_until_) cached_ = {};
+    if (kept_ == nullptr) return;
+    kept_->history.expire(now);
+    kept_->retained.expire(now);
+    kept_->report();
   }
 
   [[nodiscard]] bool caches() const noexcept { return caches_; }
@@ -45,34 +98,172 @@ class ChannelMemory final : public ChannelState {
   [[nodiscard]] bool note_miss() noexcept { return !std::exchange(missed_, true); }
   [[nodiscard]] Clock::time_point cached_until() const noexcept { return cached_until_; }
 
+  /// The channel's rule; null if it has none.
+  [[nodiscard]] const ChannelRule* rule() const noexcept { return rule_; }
+  /// What can be said to somebody who has seen everything up to an id.
+  [[nodiscard]] Reach reach(const EventId& seen) const noexcept {
+    if (kept_ == nullptr) return Reach::another_epoch;
+    const Reach reach = kept_->history.reach(seen);
+    // Without a history the events between are not there, but for the latest of each name.
+    return reach == Reach::whole && !rule_->history && seen != kept_->history.last() ? Reach::gap : reach;
+  }
+  /// Whether there is a history that can be asked, rather than one that only counts.
+  [[nodiscard]] bool keeps_history() const noexcept { return kept_ != nullptr && rule_->history.has_value(); }
+  /// Null where the channel keeps no events.
+  [[nodiscard]] const History* history() const noexcept { return kept_ == nullptr ? nullptr : &kept_->history; }
+  [[nodiscard]] const Retained* retained() const noexcept { return kept_ == nullptr ? nullptr : &kept_->retained; }
+
+  /// What somebody is sent who comes: what the history holds, then what is retained that it does not hold; a first piece.
+  /// \param since       the last event that he has seen, if he says so; anything. Who asks for what is not there any more
+  ///                    gets everything, as if he had asked for nothing: see `Replay::reach`.
+  /// \param max_bytes   of frames in a piece, but for one event that is larger, and for what is retained.
+  /// \throws            `std::bad_alloc`. \complexity O(log kept + what is in the piece).
+  [[nodiscard]] Replay replay(const std::optional<EventId>& since, std::size_t max_bytes) const {
+    Replay replay;
+    if (since) replay.reach = reach(*since);
+    if (kept_ == nullptr) return replay;
+    if (since && replay.reach == Reach::whole) {
+      replay.next = *since;
+    } else {
+      replay.next = kept_->history.floor();
+      replay.retained = rule_->history ? replay.next : kept_->history.last();
+    }
+    replay.internal = kept_->history.last();
+    go_on(replay, max_bytes);
+    return replay;
+  }
+
+  /// The next piece, in the place of the one before.
+  void go_on(Replay& replay, std::size_t max_bytes) const {
+    replay.events.clear();
+    const History& history = kept_->history;
+    if (const EventId floor = history.floor(); replay.next < floor) {
+      // Some have been forgotten before they could be sent. Of those, what is retained is there yet.
+      replay.reach = Reach::gap;
+      kept_->retained.for_each_up_to(floor, [&](const MessagePtr& message) {
+        if (message->id() > replay.next) replay.events.push_back(message);
+      });
+    }
+    const HistoryRead read = history.read(replay.next, max_bytes, [&](const HistoryEntry& entry) {
+      if (!entry.internal || entry.id > replay.internal) replay.events.push_back(entry.message);
+    });
+    replay.next = read.next;
+    replay.more = !read.at_end;
+    if (replay.more || !replay.retained) return;
+    kept_->retained.for_each_up_to(replay.retained,
+                                   [&](const MessagePtr& message) { replay.events.push_back(message); });
+  }
+
+  /// Whether an event is among those that `replay` gives to somebody who has seen none.
+  [[nodiscard]] bool replays(const Message& message) const noexcept {
+    if (kept_ == nullptr) return false;
+    if (rule_->history && message.id() > kept_->history.floor()) return true;
+    const Message* const latest = kept_->retained.find(message.name());
+    return latest != nullptr && latest->id() == message.id();
+  }
+
+  /// Forgets all that outlives subscribers, if there are none: the budget wants room.
+  void evict() noexcept {
+    if (kept_ == nullptr || !kept_->account.vacant()) return;
+    kept_->history.clear();
+    kept_->retained.clear();
+    kept_->report();
+  }
+
   Roster roster;
 
  private:
+  struct Kept {
+    Kept(std::string_view channel, KeptBudget& budget, const KeptOptions& options, const ChannelRule& rule)
+        : history(rule.history.value_or(HistoryRule{})),
+          retained(options.retained, options.seed),
+          account(budget, std::string(channel)) {}
+
+    [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
+    void report() noexcept {
+      std::size_t back = account.report(bytes());
+      if (back == 0) return;
+      const std::size_t of_history = std::min(back, history.bytes());
+      history.shrink_to(history.bytes() - of_history);
+      back -= of_history;
+      retained.shrink_to(retained.bytes() - std::min(back, retained.bytes()));
+      static_cast<void>(account.report(bytes()));
+    }
+
+    History history;
+    Retained retained;
+    KeptAccount account;
+  };
+
+  void keep(const MessagePtr& message, bool internal, Retain retain, Clock::time_point now) noexcept {
+    Kept& kept = *kept_;
+    const std::size_t before = kept.bytes();
+    if (rule_->history) {
+      kept.history.push(message, internal, now);
+    } else {
+      kept.history.pass(message->id());
+    }
+    // Clients are not who says what a channel's state is.
+    if (!internal && message->socket_id().empty()) {
+      if (retain == Retain::clear) {
+        kept.retained.clear(message->name());
+      } else if (retain == Retain::yes || (retain == Retain::by_rule && rule_->retain)) {
+        kept.retained.store(message, now);
+      }
+    }
+    if (kept.bytes() != before) kept.report();
+  }
+
   const bool caches_;
+  bool missed_ = false;
   const Clock::duration cache_ttl_;
   MessagePtr cached_;
   Clock::time_point cached_until_{};
-  bool missed_ = false;
+  std::shared_ptr<const ChannelRules> rules_;
+  const ChannelRule* rule_;
+  std::unique_ptr<Kept> kept_;  // null where no rule wants it
 };
 
-/// Makes the memories of an application's channels.
+/// Makes the memories of an application's channels, and has the rules by which they are made.
+///
+/// Thread safety: all members from any thread, concurrently.
 class ChannelMemories final : public ChannelStates {
  public:
-  explicit ChannelMemories(ChannelMemory::Clock::duration cache_ttl) noexcept : cache_ttl_(cache_ttl) {}
+  /// \param rules   valid ones.
+  explicit ChannelMemories(const KeptOptions& options, ChannelRules rules = {})
+      : options_(options), budget_(options.bytes), rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
 
   [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept override {
     const ChannelKind kind = ChannelName::kind(channel);
-    if (!ChannelName::ordered(kind)) return nullptr;
-    auto* const memory = new (std::nothrow) ChannelMemory(ChannelName::caches(kind), cache_ttl_);
-    failed = memory == nullptr;
-    return std::unique_ptr<ChannelState>(memory);
+    const ChannelRule* const rule = rules_->find(channel);
+    if (!ChannelName::ordered(kind) && !orders(rule)) return nullptr;
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      return std::make_unique<ChannelMemory>(ChannelName::caches(kind), channel, budget_, options_, rules_, rule);
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {
+      failed = true;
+      return nullptr;
+    }
+#endif
   }
+  [[nodiscard]] bool orders(std::string_view channel) const noexcept override { return orders(rules_->find(channel)); }
   [[nodiscard]] bool keeps(std::string_view channel) const noexcept override {
-    return ChannelName::caches(ChannelName::kind(channel));
+    return ChannelName::caches(ChannelName::kind(channel)) || orders(channel);
   }
 
+  [[nodiscard]] KeptBudget& budget() noexcept { return budget_; }
+  [[nodiscard]] const KeptBudget& budget() const noexcept { return budget_; }
+
  private:
-  const ChannelMemory::Clock::duration cache_ttl_;
+  [[nodiscard]] static bool orders(const ChannelRule* rule) noexcept {
+    return rule != nullptr && (rule->retain || rule->history);
+  }
+
+  const KeptOptions options_;
+  KeptBudget budget_;
+  const std::shared_ptr<const ChannelRules> rules_;
 };
 
 FANFARE_NAMESPACE_END

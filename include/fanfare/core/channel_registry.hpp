@@ -196,6 +196,12 @@ class RegistryCore final : public MessageSource {
     return MessagePtr::adopt(message);
   }
 
+  /// Whether a channel has an order.
+  [[nodiscard]] bool orders(std::string_view channel) const noexcept {
+    return ChannelName::ordered(ChannelName::kind(channel)) || (states_ != nullptr && states_->orders(channel));
+  }
+  /// Gives a message its place, also in what subscribers are sent.
+  void place(MessageType& message, EventId id) const noexcept { message.set_id(id, encoder_); }
   [[nodiscard]] std::unique_ptr<ChannelState> make_state(std::string_view channel, bool& failed) const noexcept {
     return states_ == nullptr ? nullptr : states_->make(channel, failed);
   }

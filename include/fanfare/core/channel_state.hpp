@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/core/message.hpp>
+#include <fanfare/core/trigger.hpp>
 #include <fanfare/detail/config.hpp>
 
 #include <chrono>
@@ -20,9 +21,19 @@ class ChannelState {
   ChannelState& operator=(const ChannelState&) = delete;
   virtual ~ChannelState() = default;
 
+  /// The place that the channel begins with: the epoch, and no number yet.
+  virtual void begin(EventId /*last*/) noexcept {}
+
   /// An event has got its place in the order; it is in no queue yet.
   /// \param message   encoded if the registry has an encoder.
-  virtual void on_event(const MessagePtr& message) noexcept = 0;
+  /// \param retain    what the trigger says of keeping it.
+  virtual void on_event(const MessagePtr& message, Retain retain) noexcept = 0;
+
+  /// The first subscriber has come, or the last one has gone.
+  virtual void on_occupied(bool /*occupied*/) noexcept {}
+
+  /// Whether subscribers see the ids of events. Any thread, without the lock.
+  [[nodiscard]] virtual bool shows_ids() const noexcept { return false; }
 
   /// Whether there is something that is to survive the last subscriber.
   [[nodiscard]] virtual bool keeps() const noexcept = 0;
@@ -37,6 +48,9 @@ class ChannelState {
 /// Makes the states of a registry's channels. Called on any thread, concurrently.
 class ChannelStates {
  public:
+  /// Whether a channel of that name has an order although its kind has none. Asked when it is made, under a lock.
+  [[nodiscard]] virtual bool orders(std::string_view /*channel*/) const noexcept { return false; }
+
   /// What a channel of that name begins with; null if it has no state. Asked of ordered channels only, under a lock.
   /// \param failed   set where there is no memory.
   [[nodiscard]] virtual std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept = 0;

@@ -5,6 +5,7 @@
 #include <fanfare/core/message.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
@@ -15,13 +16,15 @@
 
 FANFARE_NAMESPACE_BEGIN
 
-/// An id as text: the epoch and the number in base 36, lower case, with a `-` between them, such as `2n9c8kq4m1x0-1a`.
-/// Nothing of it needs an escape in a URL or in JSON. To clients it is opaque: it compares for being the same, not for
-/// order.
+/// An id as text: the epoch and the number in base 36, lower case, with a `-` between them, such as
+/// `2n9c8kq4m1x0-0000000001a`. The number has 11 digits, so that it can be written where its place was left open. Nothing of
+/// it needs an escape in a URL or in JSON. To clients it is opaque: it compares for being the same, not for order.
 class EventIdText {
  public:
   /// No text is longer, whatever the id.
   static constexpr std::size_t max_size = 27;
+  /// Digits of a number, as long as it is below 36¹¹, which takes a channel with a billion events a second four years.
+  static constexpr std::size_t number_digits = 11;
 
   /// Ends with this object.
   [[nodiscard]] std::string_view view() const noexcept { return {characters_.data(), size_}; }
@@ -33,6 +36,21 @@ class EventIdText {
   std::uint8_t size_ = 0;
 };
 
+namespace detail {
+
+/// Writes an event's number, with zeros in front. \returns the end. \pre there is room for 13 digits.
+inline char* write_event_number(char* at, char* end, std::uint64_t number) noexcept {
+  char* const behind = std::to_chars(at, end, number, 36).ptr;
+  const auto digits = static_cast<std::size_t>(behind - at);
+  if (digits >= EventIdText::number_digits) return behind;
+  const std::size_t zeros = EventIdText::number_digits - digits;
+  std::copy_backward(at, behind, at + EventIdText::number_digits);
+  std::fill_n(at, zeros, '0');
+  return at + EventIdText::number_digits;
+}
+
+}  // namespace detail
+
 /// \complexity O(1). No allocation.
 [[nodiscard]] inline EventIdText to_text(EventId id) noexcept {
   EventIdText text;
@@ -40,7 +58,7 @@ class EventIdText {
   char* const end = begin + EventIdText::max_size;
   char* at = std::to_chars(begin, end, id.epoch, 36).ptr;
   *at++ = '-';
-  at = std::to_chars(at, end, id.number, 36).ptr;
+  at = detail::write_event_number(at, end, id.number);
   text.size_ = static_cast<std::uint8_t>(at - begin);
   return text;
 }
@@ -56,7 +74,7 @@ class EventIdText {
   if (epoch_error != std::errc{} || dash == end || *dash != '-' || id.epoch == 0) return std::nullopt;
   const auto [last, number_error] = std::from_chars(dash + 1, end, id.number, 36);
   if (number_error != std::errc{} || last != end) return std::nullopt;
-  // Zeros in front and upper case are the same number, but not the same text.
+  // Other zeros in front and upper case are the same number, but not the same text.
   if (to_text(id).view() != text) return std::nullopt;
   return id;
 }

@@ -90,6 +90,7 @@ struct MessageParts {
   std::string_view name;
   std::string_view data;
   const MessageOrigin* origin = nullptr;  ///< null: all empty
+  std::uint64_t epoch = 0;                ///< of the id that subscribers are to see; 0: they see none
 
   /// How many bytes all of them have.
   [[nodiscard]] std::size_t size() const noexcept {
@@ -208,6 +209,9 @@ class Encoder {
   /// \returns         `errc::ok`, or why nobody gets the event (`errc::not_utf8`).
   [[nodiscard]] virtual errc encode(const MessageParts& event, std::span<std::byte> out,
                                     std::size_t& written) const noexcept = 0;
+  /// Writes the number of an event with an epoch into its frame, under the channel's lock. Nothing, for encoders that show
+  /// no ids.
+  virtual void number(std::span<std::byte> /*frame*/, std::uint64_t /*number*/) const noexcept {}
 
  protected:
   ~Encoder() = default;
@@ -247,7 +251,11 @@ class MessageBlock final : public Message {
     return message;
   }
 
-  using Message::set_id;
+  /// Gives it its place. \pre nobody else has it yet.
+  void set_id(EventId id, const Encoder* encoder = nullptr) noexcept {
+    Message::set_id(id);
+    if (numbered_ && encoder != nullptr) encoder->number({frame_space(), frame().size()}, id.number);
+  }
 
   /// Whether it went through the encoder, or there was none.
   [[nodiscard]] bool encoded() const noexcept { return encoded_; }
@@ -271,6 +279,7 @@ class MessageBlock final : public Message {
       : Message(parts, reinterpret_cast<char*>(this + 1) + links * sizeof(MessageLink)),
         memory_(memory),
         encoded_(encoded),
+        numbered_(encoded && parts.epoch != 0),
         links_(links),
         allocated_(bytes) {
     for (std::uint32_t i = 0; i < links; ++i) ::new (static_cast<void*>(&link(i))) MessageLink{};
@@ -288,6 +297,7 @@ class MessageBlock final : public Message {
   mutable typename A::template atomic<std::uint32_t> count_{1};
   [[no_unique_address]] M memory_;
   const bool encoded_;
+  const bool numbered_;  // the frame has a place for the number
   const std::uint32_t links_;
   const std::size_t allocated_;
 };

@@ -68,12 +68,32 @@ struct ReservedChannel {
   std::string_view name;
 };
 
+/// Whether an event is kept for those who come later, as the latest of its name.
+enum class Retain : std::uint8_t {
+  by_rule,  ///< As the channel's rule says.
+  yes,      ///< Even if the rule does not say so; in a channel that has a rule.
+  no,       ///< Not; what was kept under the name stays.
+  clear,    ///< Not, and what was kept under the name goes.
+};
+
+/// The enumerator's own name.
+[[nodiscard]] constexpr std::string_view to_string(Retain retain) noexcept {
+  switch (retain) {
+    case Retain::by_rule: return "by_rule";
+    case Retain::yes: return "yes";
+    case Retain::no: return "no";
+    case Retain::clear: return "clear";
+  }
+  return "unknown";
+}
+
 /// How one event differs from an ordinary one.
 struct TriggerOptions {
   SubscriptionId except{};           ///< This subscription does not get it: `{.except = lobby}`.
   std::string_view except_socket{};  ///< Nor does the connection with this socket id.
   std::string_view user_id{};        ///< On behalf of this user; see `Event::user_id`.
   std::string_view socket_id{};      ///< On behalf of this connection; see `Event::socket_id`.
+  Retain retain = Retain::by_rule;   ///< Whether it is kept for those who come later.
 };
 
 /// What became of an event. May be dropped: nobody has to look.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <fanfare/core/errc.hpp>
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/detail/frame_header.hpp>
@@ -347,7 +348,8 @@ inline constexpr std::array<JsonString::Shuffle, 256> JsonString::spread = JsonS
 }  // namespace detail
 
 /// Encodes `{"event":…,"channel":…,"data":"…"}` as one WebSocket text frame. `data` is always a JSON string: clients parse
-/// it a second time if they can. A sender's user id is added on presence channels.
+/// it a second time if they can. A sender's user id is added on presence channels, and the event's id where the channel
+/// shows ids: official clients pass over that.
 ///
 /// The result is `errc::not_utf8` if a name or the data is not UTF-8: clients would drop the connection.
 /// Thread safety: any thread; it has no state.
@@ -379,6 +381,10 @@ class FrameEncoder final : public Encoder {
       at = copy(at, before_user);
       at = detail::JsonString::escape(at, user, ascii);
     }
+    if (event.epoch != 0) {
+      at = copy(at, before_id);
+      at = copy(at, to_text({event.epoch, 0}).view());
+    }
     at = copy(at, end);
     written = static_cast<std::size_t>(at - begin);
     if (!ascii && !(detail::is_utf8(event.name) && detail::is_utf8(event.data) && detail::is_utf8(user))) {
@@ -387,11 +393,19 @@ class FrameEncoder final : public Encoder {
     return errc::ok;
   }
 
+  void number(std::span<std::byte> frame, std::uint64_t number) const noexcept override {
+    std::array<char, EventIdText::max_size> digits{};
+    detail::write_event_number(digits.data(), digits.data() + digits.size(), number);
+    std::memcpy(frame.data() + frame.size() - end.size() - EventIdText::number_digits, digits.data(),
+                EventIdText::number_digits);
+  }
+
  private:
   static constexpr std::string_view before_event = R"({"event":")";
   static constexpr std::string_view before_channel = R"(","channel":")";
   static constexpr std::string_view before_data = R"(","data":")";
   static constexpr std::string_view before_user = R"(","user_id":")";
+  static constexpr std::string_view before_id = R"(","id":")";
   static constexpr std::string_view end = R"("})";
 
   /// What the protocol says to a user in a channel of its own has no channel for the client.
@@ -410,6 +424,7 @@ class FrameEncoder final : public Encoder {
                        detail::JsonString::escaped_size(event.data) + end.size();
     const std::string_view user = sender(event);
     if (!user.empty()) size += before_user.size() + detail::JsonString::escaped_size(user);
+    if (event.epoch != 0) size += before_id.size() + to_text({event.epoch, 0}).view().size();
     return size;
   }
 

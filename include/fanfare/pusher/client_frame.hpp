@@ -124,7 +124,7 @@ class JsonStrings {
 
 /// The members that mean something in a message.
 struct FrameMembers {
-  static constexpr std::array<std::string_view, 4> names{"channel", "auth", "channel_data", "user_data"};
+  static constexpr std::array<std::string_view, 5> names{"channel", "auth", "channel_data", "user_data", "since"};
 
   bool is_object = false;  ///< Whether the message is.
   Parameter event;
@@ -297,7 +297,7 @@ class ClientFrame {
   }
 
   /// A member of `data`, which may be an object or a string that holds one.
-  /// \param name  one of those that the protocol has: `channel`, `auth`, `channel_data` and `user_data`.
+  /// \param name  one of those that there are: `channel`, `auth`, `channel_data`, `user_data`, and `since`, which is our own.
   /// \complexity  O(1); O(size of `data`) for the first one of a `data` that is a string.
   /// \throws      `std::bad_alloc`.
   [[nodiscard]] Parameter parameter(std::string_view name) {

@@ -2,6 +2,7 @@
 /// What a server says in the Pusher protocol, as the JSON text of one message each; and the codes with which it closes.
 #pragma once
 
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/wire.hpp>
 #include <fanfare/detail/config.hpp>
@@ -226,8 +227,22 @@ namespace frames {
 [[nodiscard]] inline std::string pong() { return event("pusher:pong", {}, "{}"); }
 
 /// The answer to a client that is in the channel now.
-[[nodiscard]] inline std::string subscription_succeeded(std::string_view channel, std::string_view data = "{}") {
-  return event("pusher_internal:subscription_succeeded", channel, data);
+/// \param resumed  to one that has said what it saw last: whether it is sent all that came then. Else it is sent what everybody
+///                 is who comes. Official clients pass over it.
+[[nodiscard]] inline std::string subscription_succeeded(std::string_view channel, std::string_view data = "{}",
+                                                        std::optional<bool> resumed = {}) {
+  std::string text = event("pusher_internal:subscription_succeeded", channel, data);
+  if (resumed) text.replace(text.size() - 1, 1, *resumed ? R"(,"resumed":true})" : R"(,"resumed":false})");
+  return text;
+}
+
+/// What was kept of a channel has been sent; what follows is live. Official clients pass over it.
+/// \param id   where the client stands now: what it is to name when it comes back.
+/// \param gap  whether some events had gone before they could be sent.
+[[nodiscard]] inline std::string replayed(std::string_view channel, EventId id, bool gap) {
+  std::string text = event("pusher_internal:replayed", channel, gap ? R"({"gap":true})" : "{}");
+  text.replace(text.size() - 1, 1, R"(,"id":")").append(to_text(id).view()).append(R"("})");
+  return text;
 }
 
 /// The answer to a client that is not let into a channel.

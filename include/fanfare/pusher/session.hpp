@@ -4,6 +4,7 @@
 
 #include <fanfare/app.hpp>
 #include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/detail/text.hpp>
@@ -63,8 +64,10 @@ struct Ping {
 struct Subscribe {
   std::string channel;
   MemberPtr member{};  ///< Whom it enters as: of a presence channel, and null for all others.
+  std::optional<EventId>
+      since{};  ///< The last event of the channel that it says it has seen; empty where it says what is no id.
   friend bool operator==(const Subscribe& a, const Subscribe& b) {
-    if (a.channel != b.channel || (a.member == nullptr) != (b.member == nullptr)) return false;
+    if (a.channel != b.channel || a.since != b.since || (a.member == nullptr) != (b.member == nullptr)) return false;
     return a.member == nullptr || *a.member == *b.member;
   }
 };
@@ -245,11 +248,13 @@ class Session {
   /// \param channel  the name that the action had.
   /// \param data     what a client that is in the channel now is told about it, as JSON: `data::presence` on a presence
   ///                 channel.
-  [[nodiscard]] Action subscribed(std::string_view channel, SubscribeOutcome outcome, std::string_view data = "{}") {
+  /// \param resumed  to a client that has said what it saw last; see `frames::subscription_succeeded`.
+  [[nodiscard]] Action subscribed(std::string_view channel, SubscribeOutcome outcome, std::string_view data = "{}",
+                                  std::optional<bool> resumed = {}) {
     if (!is_open()) return Nothing{};
     switch (outcome) {
       case SubscribeOutcome::subscribed: {
-        Action action = Send{frames::subscription_succeeded(channel, data)};
+        Action action = Send{frames::subscription_succeeded(channel, data, resumed)};
         authorized_ = authorized_ || access(ChannelName::kind(channel)) != Access::free;
         return action;
       }
@@ -463,7 +468,15 @@ class Session {
         }
         break;
     }
-    return Subscribe{std::string(channel)};
+    return Subscribe{std::string(channel), {}, since(frame)};
+  }
+
+  // An id that is none is one that no channel knows.
+  static std::optional<EventId> since(ClientFrame& frame) {
+    const Parameter parameter = frame.parameter("since");
+    if (parameter.state == Parameter::State::absent || parameter.state == Parameter::State::no_data)
+      return std::nullopt;
+    return event_id_from(parameter.text).value_or(EventId{});
   }
 
   // The client may enter, and the question is as whom.
@@ -478,11 +491,11 @@ class Session {
       if (user_->user_id.size() + user_->user_info.size() > options.max_user_bytes) {
         return bad_member(channel, "user_data", UserDataError::too_large);
       }
-      return Subscribe{std::string(channel), std::make_shared<const Member>(*user_)};
+      return Subscribe{std::string(channel), std::make_shared<const Member>(*user_), since(frame)};
     }
     ChannelData read = read_channel_data(data, options);
     if (read.error != UserDataError::none) return bad_member(channel, "channel_data", read.error);
-    return Subscribe{std::string(channel), std::make_shared<const Member>(std::move(read.member))};
+    return Subscribe{std::string(channel), std::make_shared<const Member>(std::move(read.member)), since(frame)};
   }
 
   Action bad_member(std::string_view channel, std::string_view name, UserDataError error) const {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,7 +36,12 @@ struct Entrance {
   bool has_members = false;
   std::vector<MemberPtr> members{};  ///< Who is there, itself included; on presence channels.
   bool caches = false;
-  MessagePtr cached{};  ///< The last event; null if there is none.
+  MessagePtr cached{};             ///< The last event; null if there is none.
+  std::optional<EventId> since{};  ///< The last event that it has seen, if it said so.
+  bool shows_ids = false;          ///< Whether it is told the ids of events.
+  bool resumed = false;            ///< Whether it misses nothing behind `since`.
+  bool again = false;              ///< It has been welcomed already, and this is what comes next.
+  Replay replay{};  ///< What the channel has kept for it. Where there is more, it is not among the members yet.
 };
 
 namespace detail {
@@ -50,6 +56,7 @@ struct Wish final : MessageLink, OrderedStep {
   std::uint64_t number = 0;
   MemberPtr member;
   Entrance entrance;
+  static constexpr std::size_t replay_bytes = std::size_t{64} << 10U;  // in a piece
   // What came of it, under the channel's lock:
   JoinResult result = JoinResult::refused;
   bool sent = false;
@@ -70,6 +77,10 @@ struct Wish final : MessageLink, OrderedStep {
         first = entry == Roster::Entry::first;
         entrance.members = memory->roster.members();
       }
+      entrance.shows_ids = memory->shows_ids();
+      entrance.replay = memory->replay(entrance.since, replay_bytes);
+      entrance.resumed = entrance.since && entrance.replay.reach == Reach::whole;
+      if (first) ++entrance.replay.internal.number;  // it is not told of itself
       AppEvent miss{.kind = AppEvent::Kind::cache_miss};
       AppEvent added{.kind = AppEvent::Kind::member_added};
       if (memory->caches()) miss.channel = entrance.channel;
@@ -79,17 +90,22 @@ struct Wish final : MessageLink, OrderedStep {
       }
       // Nothing fails from here on, so what is told has happened.
       if (first) app->note(std::move(added));
-      entrance.caches = memory->caches();
-      if (entrance.caches) {
-        entrance.cached = memory->cached(ChannelMemory::Clock::now());
-        if (!entrance.cached && memory->note_miss()) app->note(std::move(miss));
-      }
+      take_cached(*memory, std::move(miss));
       return first;
     } catch (const std::bad_alloc&) {
       if (counted) memory->roster.leave(member->user_id);
       result = JoinResult::refused;
       return false;
     }
+  }
+  /// The next piece of what it has missed. \throws `std::bad_alloc`; it is as before then.
+  void go_on(ChannelMemory& memory) {
+    AppEvent miss{.kind = AppEvent::Kind::cache_miss};
+    if (memory.caches()) miss.channel = entrance.channel;
+    memory.go_on(entrance.replay, replay_bytes);
+    sent = false;
+    entrance.again = true;
+    take_cached(memory, std::move(miss));
   }
   void end() noexcept override {
     if (result != JoinResult::pending) return;
@@ -98,7 +114,47 @@ struct Wish final : MessageLink, OrderedStep {
   }
 
  private:
+  /// An event goes out once: not again as the cached one.
+  void take_cached(ChannelMemory& memory, AppEvent miss) noexcept {
+    entrance.caches = memory.caches();
+    if (!entrance.caches || entrance.replay.more) return;
+    MessagePtr cached = memory.cached(ChannelMemory::Clock::now());
+    if (!cached) {
+      if (memory.note_miss()) app->note(std::move(miss));
+      return;
+    }
+    const bool seen = entrance.resumed && !(cached->id() > *entrance.since);
+    if (seen || memory.replays(*cached)) {
+      entrance.caches = false;
+    } else {
+      entrance.cached = std::move(cached);
+    }
+  }
+
   bool counted = false;
+};
+
+/// What a connection has missed of a channel that it is on its way into, piece by piece. With the last one it enters, where it
+/// is then.
+struct CatchUp final : OrderedStep {
+  explicit CatchUp(Wish& wish) noexcept : wish_(wish) {}
+
+  [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+    try {
+      wish_.go_on(*static_cast<ChannelMemory*>(state));
+      done = true;
+    } catch (const std::bad_alloc&) {
+    }
+    return false;
+  }
+  void end() noexcept override {
+    if (done && !wish_.entrance.replay.more) wish_.end();
+  }
+
+  bool done = false;
+
+ private:
+  Wish& wish_;
 };
 
 /// A member's connection leaves.

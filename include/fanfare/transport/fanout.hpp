@@ -97,12 +97,15 @@ class Fanout {
   /// Puts a connection into a channel. Every event that is triggered after this returned reaches it.
   /// \param channel   a valid name.
   /// \param member    whom it counts as, on presence channels.
-  [[nodiscard]] JoinResult join(App& app, std::string_view channel, Connection& connection, MemberPtr member = {}) {
-    return join_as(app, channel, channel, connection, std::move(member));
+  /// \param since     the last event of the channel that it has seen, if it says so: it is sent what came then, if that is
+  ///                  still there.
+  [[nodiscard]] JoinResult join(App& app, std::string_view channel, Connection& connection, MemberPtr member = {},
+                                const std::optional<EventId>& since = {}) {
+    return join_as(app, channel, channel, connection, std::move(member), since);
   }
   /// The same in a channel of the protocol's own; does not count towards the connection's limit.
   [[nodiscard]] JoinResult join(App& app, ReservedChannel channel, Connection& connection) {
-    return join_as(app, channel.name, channel, connection, {});
+    return join_as(app, channel.name, channel, connection, {}, {});
   }
 
   /// A connection's place in a channel.
@@ -198,16 +201,19 @@ class Fanout {
   [[nodiscard]] bool drain() noexcept {
     std::size_t events = 0;
     std::size_t bytes = 0;
+    bool more = !catching_up_.empty() && catch_up();
     for (;;) {
       if (pending_ == nullptr) pending_ = door_.mailbox.take();
-      if (pending_ == nullptr) return false;
+      if (pending_ == nullptr) return more;
       while (pending_ != nullptr) {
         if (events == limits_.turn_events || bytes >= limits_.turn_bytes) return true;
         MessageLink& link = *pending_;
         pending_ = link.next;
         ++events;
         if (link.message == nullptr) {
+          const std::size_t before = catching_up_.size();
           enter(std::unique_ptr<detail::Wish>(static_cast<detail::Wish*>(&link)));
+          more = more || catching_up_.size() != before;
           continue;
         }
         const std::uint64_t tag = link.tag;
@@ -275,6 +281,7 @@ class Fanout {
     vacated_.clear();
     recount_.clear();
     entered_.clear();
+    catching_up_.clear();
     for (std::size_t number = 0; number < channels_.size(); ++number) {
       LoopChannel& channel = channels_[number];
       channel.log = 0;
@@ -386,7 +393,8 @@ class Fanout {
   static constexpr std::uint32_t composed = 0xffffffffU;
 
   template <class Key>
-  [[nodiscard]] JoinResult join_as(App& app, std::string_view name, Key key, Connection& connection, MemberPtr member) {
+  [[nodiscard]] JoinResult join_as(App& app, std::string_view name, Key key, Connection& connection, MemberPtr member,
+                                   const std::optional<EventId>& since) {
     constexpr bool reserved = std::same_as<Key, ReservedChannel>;
     LoopChannel* const known = find(app, name);
     if (known != nullptr && connection.memberships.find(known->number) != nullptr) return JoinResult::already_joined;
@@ -396,7 +404,9 @@ class Fanout {
     try {
       LoopChannel* const entered = known != nullptr ? known : attach(app, key);
       if (entered == nullptr) return JoinResult::refused;
-      if (entered->subscription.ordered()) return wish(*entered, connection, std::move(member), known == nullptr);
+      if (entered->subscription.ordered()) {
+        return wish(*entered, connection, std::move(member), since, known == nullptr);
+      }
       add_member(*entered, connection, known == nullptr);
       if (reserved) ++connection.reserved;
       tell_count(*entered);
@@ -407,7 +417,8 @@ class Fanout {
   }
 
   /// Takes a place in the channel's order, under its lock; the connection enters when the mailbox has come so far.
-  JoinResult wish(LoopChannel& channel, Connection& connection, MemberPtr member, bool counted) {
+  JoinResult wish(LoopChannel& channel, Connection& connection, MemberPtr member, const std::optional<EventId>& since,
+                  bool counted) {
     std::unique_ptr<detail::Wish> made;
     std::string data;
     try {
@@ -435,6 +446,7 @@ class Fanout {
     wish.number = wishes_;
     wish.entrance.channel = channel.subscription.channel();
     wish.entrance.has_members = channel.has_members;
+    wish.entrance.since = since;
     if (!counted) channel.subscription.add_members(+1);
     ++channel.wishes;
 
@@ -481,6 +493,7 @@ class Fanout {
     detail::OrderedPlace& place = ordered_[*membership];
     // It may have left again, and even wished again.
     if (place.position != detail::OrderedPlace::pending || place.from != wish->number) return note_vacated(channel);
+    if (wish->entrance.replay.more) return begin_to_catch_up(channel, *connection, std::move(wish));
     try {
       entered_.reserve(entered_.size() + 1);
       make_room(channel);
@@ -495,6 +508,79 @@ class Fanout {
     if constexpr (requires { port_.entered(*connection, wish->entrance); }) {
       port_.entered(*connection, wish->entrance);
     }
+  }
+
+  /// It has been promised more than goes out at once.
+  void begin_to_catch_up(LoopChannel& channel, Connection& connection, std::unique_ptr<detail::Wish> wish) noexcept {
+    if constexpr (requires { port_.entered(connection, wish->entrance); }) {
+      port_.entered(connection, wish->entrance);
+    }
+    ++channel.wishes;
+    wish->entrance.members.clear();
+    try {
+      catching_up_.push_back(std::move(wish));
+    } catch (const std::bad_alloc&) {
+      --channel.wishes;
+      note_vacated(channel);
+      fail(connection);
+    }
+  }
+
+  /// Sends those who come to channels with a long history the next piece of it, as far as they take it.
+  /// \returns   whether somebody could be sent more at once.
+  [[nodiscard]] bool catch_up() noexcept {
+    bool again = false;
+    for (std::size_t i = 0; i < catching_up_.size();) {
+      switch (catch_up(catching_up_[i])) {
+        case Progress::more: again = true; [[fallthrough]];
+        case Progress::waits: ++i; break;
+        case Progress::over:
+          if (i + 1 != catching_up_.size()) catching_up_[i] = std::move(catching_up_.back());
+          catching_up_.pop_back();
+          break;
+      }
+    }
+    return again;
+  }
+
+  enum class Progress : std::uint8_t { more, waits, over };
+
+  [[nodiscard]] Progress catch_up(std::unique_ptr<detail::Wish>& wish) noexcept {
+    const auto number = static_cast<std::uint32_t>(wish->tag);
+    LoopChannel& channel = channels_[number];
+    if (channel.generation != wish->tag >> 32U) return Progress::over;
+    Connection* const connection = port_.at(wish->connection);
+    const detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
+                                                     ? nullptr
+                                                     : connection->memberships.find(number);
+    const auto leave = [&] {
+      --channel.wishes;
+      note_vacated(channel);
+      return Progress::over;
+    };
+    if (membership == nullptr || connection->deaf) return leave();
+    const detail::OrderedPlace& place = ordered_[*membership];
+    if (place.position != detail::OrderedPlace::pending || place.from != wish->number) return leave();
+    if (connection->backlog != nullptr && connection->backlog->bytes() > detail::Wish::replay_bytes) {
+      return Progress::waits;
+    }
+    detail::CatchUp what(*wish);
+    const TriggerResult result = step(channel, what, "pusher_internal:member_added", {});
+    if (result.error != errc::ok || !what.done ||
+        (wish->entrance.has_members && wish->entrance.replay.reach == Reach::gap)) {
+      // Who is present cannot be told to somebody who has missed who came and went.
+      if (wish->sent) static_cast<void>(wish.release());
+      fail(*connection);
+      return wish == nullptr ? Progress::over : leave();
+    }
+    if (wish->sent) {
+      static_cast<void>(wish.release());  // the mailbox's: it enters there
+      return Progress::over;
+    }
+    if constexpr (requires { port_.entered(*connection, wish->entrance); }) {
+      port_.entered(*connection, wish->entrance);
+    }
+    return Progress::more;
   }
 
   /// Tells all loops that the number of a channel's subscribers has changed. Each sends the number that it then finds, so
@@ -964,6 +1050,7 @@ class Fanout {
   std::vector<std::uint32_t> vacated_;
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
   boost::unordered_flat_map<std::uint32_t, CountTimes> count_times_;  // of channels that `counts`
+  std::vector<std::unique_ptr<detail::Wish>> catching_up_;            // into channels with a long history
   std::vector<Connection*> entered_;                                  // in this turn, into channels that have an order
   detail::OrderedPlaces ordered_;
   std::uint64_t wishes_ = 0;

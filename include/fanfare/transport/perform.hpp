@@ -14,6 +14,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -134,16 +135,34 @@ void part(Fanout<P, C>& fanout, C& connection, const pusher::Session* session, A
 /// \throws      what the driver throws.
 template <class D, class C>
 void welcome(D& driver, C& connection, pusher::Session& session, const Entrance& entrance) {
-  const std::string data = entrance.has_members ? pusher::data::presence(entrance.members) : std::string("{}");
-  const pusher::Action action = session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data);
-  const auto* const send = std::get_if<pusher::Send>(&action);
-  if (send == nullptr) return;  // it is on its way out
-  driver.send_text(connection, send->text);
-  if (entrance.cached) {
-    const std::span<const std::byte> frame = entrance.cached->frame();
+  if (!entrance.again) {
+    const std::string data = entrance.has_members ? pusher::data::presence(entrance.members) : std::string("{}");
+    const std::optional<bool> resumed = entrance.since ? std::optional(entrance.resumed) : std::nullopt;
+    const pusher::Action action =
+        session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data, resumed);
+    const auto* const send = std::get_if<pusher::Send>(&action);
+    if (send == nullptr) return;  // it is on its way out
+    driver.send_text(connection, send->text);
+  } else if (!session.is_open()) {
+    return;
+  }
+  const auto send_message = [&](const MessagePtr& message) {
+    const std::span<const std::byte> frame = message->frame();
     driver.send_frame(connection, {reinterpret_cast<const char*>(frame.data()), frame.size()});
+  };
+  const pusher::SocketId::Text self = session.socket_id().text();
+  for (const MessagePtr& message : entrance.replay.events) {
+    if (message->except_socket().empty() || message->except_socket() != self.view()) send_message(message);
+  }
+  if (entrance.replay.more) return;
+  if (entrance.cached) {
+    send_message(entrance.cached);
   } else if (entrance.caches) {
     driver.send_text(connection, pusher::frames::cache_miss(entrance.channel));
+  }
+  if (entrance.shows_ids) {
+    driver.send_text(connection, pusher::frames::replayed(entrance.channel, entrance.replay.next,
+                                                          entrance.again && entrance.replay.reach == Reach::gap));
   }
 }
 
@@ -155,9 +174,11 @@ void perform(D& driver, Fanout<P, C>& fanout, C& connection, pusher::Session& se
   static_assert(Driver<D, C>, "fanfare: perform: the type does not satisfy the concept fanfare::transport::Driver");
   // An action that joins or leaves has an answer, which is an action too.
   if (auto* const subscribe = std::get_if<pusher::Subscribe>(&action)) {
-    const JoinResult result = fanout.join(*app, subscribe->channel, connection, subscribe->member);
+    const JoinResult result = fanout.join(*app, subscribe->channel, connection, subscribe->member, subscribe->since);
     if (result == JoinResult::pending) return;
-    action = session.subscribed(subscribe->channel, outcome_of(result));
+    // A channel without an order keeps nothing.
+    const std::optional<bool> resumed = subscribe->since ? std::optional(false) : std::nullopt;
+    action = session.subscribed(subscribe->channel, outcome_of(result), "{}", resumed);
   } else if (auto* const unsubscribe = std::get_if<pusher::Unsubscribe>(&action)) {
     const bool left = fanout.leave(*app, unsubscribe->channel, connection);
     action = session.unsubscribed(unsubscribe->channel, left);
