@@ -78,6 +78,8 @@ constexpr Number<OptionsApp> app_numbers[] = {
      [](OptionsApp& a, std::uint64_t n) { a.app.client_events_per_second = static_cast<unsigned>(n); }},
     {"messages_per_second", 0, 1'000'000,
      [](OptionsApp& a, std::uint64_t n) { a.app.messages_per_second = static_cast<unsigned>(n); }},
+    {"kept_bytes", 0, std::uint64_t{1} << 40U,
+     [](OptionsApp& a, std::uint64_t n) { a.app.kept_bytes = static_cast<std::size_t>(n); }},
     {"cache_ttl", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.cache_ttl = std::chrono::seconds(n); }},
     {"activity_timeout", 1, day,
      [](OptionsApp& a, std::uint64_t n) { a.app.activity_timeout = std::chrono::seconds(n); }},
@@ -479,7 +481,7 @@ class File {
   Problem read_app(const json::value& value, const std::string& where) {
     if (!value.is_object())
       return wrong(where, R"(expected an object, such as {"id": "42", "key": "…", "secret": "…"})");
-    std::vector<std::string> known{"id", "key", "secret", "more_keys", "allowed_origins", "webhooks"};
+    std::vector<std::string> known{"id", "key", "secret", "more_keys", "allowed_origins", "webhooks", "channels"};
     for (const auto& n : app_numbers) known.emplace_back(n.key);
     for (const auto& w : app_switches) known.emplace_back(w.key);
     OptionsApp app;
@@ -510,10 +512,16 @@ class File {
         p = read_origins(member.value(), inner, app.app.allowed_origins);
       } else if (key == "webhooks") {
         p = read_webhooks(member.value(), inner, app);
+      } else if (key == "channels") {
+        p = read_channel_rules(member.value(), inner, app.app.channel_rules);
       } else {
         p = unknown(where + ".", key, known);
       }
       if (!p.empty()) return p;
+    }
+    // Not before the bound of names is known, which may come behind them.
+    if (const auto bad = fanfare::ChannelRules::check(app.app.channel_rules, app.app.limits.channel_name)) {
+      return wrong(where + ".channels[" + std::to_string(bad.rule) + "]", message(bad.error));
     }
     if (app.app.id.empty()) return wrong(where + ".id", std::string(name_expected) + ", or a number; it is missing");
     if (app.app.key.empty()) return wrong(where + ".key", std::string(name_expected) + "; it is missing");
@@ -581,6 +589,73 @@ class File {
                      R"(expected a host such as "example.org", "*.example.org" or "*", without scheme and port)");
       }
       origins.push_back(*text);
+    }
+    return {};
+  }
+
+  Problem read_channel_rules(const json::value& value, const std::string& where,
+                             std::vector<fanfare::ChannelRule>& rules) const {
+    constexpr auto expected = R"(expected an array of objects, such as [{"match": "LOBBY_*", "retain": true}])"sv;
+    if (!value.is_array()) return wrong(where, expected);
+    for (const json::value& element : value.get_array()) {
+      const std::string inner = where + "[" + std::to_string(rules.size()) + "]";
+      if (!element.is_object()) return wrong(where, expected);
+      fanfare::ChannelRule rule;
+      bool matches = false;
+      for (const auto& member : element.get_object()) {
+        const std::string key(member.key().data(), member.key().size());
+        Problem p;
+        if (key == "match") {
+          const auto text = string(member.value());
+          if (!text) return wrong(inner + ".match", R"(expected a channel's name or a pattern, such as "LOBBY_*")");
+          rule.match = *text;
+          matches = true;
+        } else if (key == "retain") {
+          if (!member.value().is_bool()) return wrong(inner + ".retain", "expected true or false");
+          rule.retain = member.value().get_bool();
+        } else if (key == "history") {
+          p = read_history(member.value(), inner + ".history", rule.history);
+        } else {
+          p = unknown(inner + ".", key, {"match", "retain", "history"});
+        }
+        if (!p.empty()) return p;
+      }
+      if (!matches) return wrong(inner + ".match", "a channel's name or a pattern is missing");
+      rules.push_back(std::move(rule));
+    }
+    return {};
+  }
+
+  /// `true`, or the bounds, of which each may be left out.
+  Problem read_history(const json::value& value, const std::string& where,
+                       std::optional<fanfare::HistoryRule>& history) const {
+    if (value.is_bool()) {
+      if (value.get_bool()) history.emplace();
+      return {};
+    }
+    if (!value.is_object()) {
+      return wrong(where, R"(expected true or an object, such as {"count": 100, "seconds": 600, "bytes": 1048576})");
+    }
+    history.emplace();
+    for (const auto& member : value.get_object()) {
+      const std::string key(member.key().data(), member.key().size());
+      const auto count = number(member.value());
+      std::uint64_t most = 0;
+      if (key == "count") {
+        most = fanfare::HistoryRule::max_count;
+        history->count = static_cast<std::size_t>(count.value_or(0));
+      } else if (key == "seconds") {
+        most = static_cast<std::uint64_t>(fanfare::HistoryRule::max_age.count());
+        history->age = std::chrono::seconds(static_cast<std::int64_t>(std::min(count.value_or(0), most)));
+      } else if (key == "bytes") {
+        most = std::uint64_t{1} << 30U;
+        history->bytes = static_cast<std::size_t>(count.value_or(0));
+      } else {
+        return unknown(where + ".", key, {"count", "seconds", "bytes"});
+      }
+      if (!count || *count == 0 || *count > most) {
+        return wrong(where + "." + key, "expected a number from 1 to " + std::to_string(most));
+      }
     }
     return {};
   }

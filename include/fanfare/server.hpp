@@ -314,6 +314,9 @@ class Server {
     if (app.activity_timeout.count() < 1 || app.pong_timeout.count() < 1)
       return bad("a timeout must be at least 1 second");
     if (app.limits.channel_name < 1 || app.limits.event_name < 1) return bad("names must be allowed to have a byte");
+    if (const RuleProblem problem = ChannelRules::check(app.channel_rules, app.limits.channel_name)) {
+      return bad("channel_rules[" + std::to_string(problem.rule) + "]: " + std::string(message(problem.error)));
+    }
     constexpr std::size_t more = 64 * 1024;
     if (options_.max_outbox_bytes < more || app.limits.data > options_.max_outbox_bytes - more) {
       return bad("max_outbox_bytes must be at least 64 KiB more than the largest event");

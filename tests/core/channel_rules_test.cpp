@@ -38,18 +38,8 @@ std::string found(const ChannelRules& rules, std::string_view channel) {
   return rule == nullptr ? "" : rule->match;
 }
 
-TEST(SlowConsumer, HasNamesThatAreReadBack) {
-  for (const SlowConsumer overflow :
-       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
-    EXPECT_EQ(slow_consumer_from(to_string(overflow)), overflow);
-  }
-  EXPECT_EQ(to_string(SlowConsumer::drop_oldest), "drop_oldest");
-  for (const std::string_view other : {"", "Close", "close ", "drop", "unknown"})
-    EXPECT_FALSE(slow_consumer_from(other));
-}
-
 TEST(RuleError, HasNamesAndSentences) {
-  for (int i = 0; i <= static_cast<int>(RuleError::zero_data); ++i) {
+  for (int i = 0; i <= static_cast<int>(RuleError::bad_history_bytes); ++i) {
     EXPECT_NE(to_string(static_cast<RuleError>(i)), "unknown") << i;
     EXPECT_NE(message(static_cast<RuleError>(i)), "unknown error") << i;
   }
@@ -156,12 +146,7 @@ TEST(ChannelRules, TheFirstThatMatchesWins) {
 
 TEST(ChannelRules, GiveTheWholeRule) {
   std::vector<ChannelRule> list = rules_of({"x"});
-  list.push_back({.match = "a*",
-                  .retain = true,
-                  .history = HistoryRule{.count = 5, .age = 7s, .bytes = 9},
-                  .overflow = SlowConsumer::drop_newest,
-                  .subscribers = 3,
-                  .data = 4});
+  list.push_back({.match = "a*", .retain = true, .history = HistoryRule{.count = 5, .age = 7s, .bytes = 9}});
   const ChannelRules rules{list};
   ASSERT_NE(rules.find("ab"), nullptr);
   EXPECT_EQ(*rules.find("ab"), list[1]);
@@ -225,17 +210,13 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{{.match = "a", .history = HistoryRule{.age = 0s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.age = -1s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.age = HistoryRule::max_age + 1s}}, RuleError::bad_history_age},
-        Bad{{.match = "a", .history = HistoryRule{.bytes = 0}}, RuleError::bad_history_bytes},
-        Bad{{.match = "a", .history = HistoryRule{}, .overflow = SlowConsumer::conflate},
-            RuleError::conflate_with_history},
-        Bad{{.match = "a", .subscribers = 0}, RuleError::zero_subscribers},
-        Bad{{.match = "a", .data = 0}, RuleError::zero_data}));
+        Bad{{.match = "a", .history = HistoryRule{.bytes = 0}}, RuleError::bad_history_bytes}));
 
 TEST(ChannelRules, TakeWhatIsJustWithinTheBounds) {
   std::vector<ChannelRule> list = rules_of({std::string(164, 'a'), std::string(163, 'b') + "*", "a"});
   list.push_back({.match = "h", .history = HistoryRule{.count = HistoryRule::max_count, .age = HistoryRule::max_age}});
   list.push_back({.match = "i", .history = HistoryRule{.count = 1, .age = 1s, .bytes = 1}});
-  list.push_back({.match = "c", .retain = true, .overflow = SlowConsumer::conflate, .subscribers = 1, .data = 1});
+  list.push_back({.match = "c", .retain = true});
   EXPECT_EQ(ChannelRules::check(list), RuleProblem{});
   EXPECT_EQ(ChannelRules::check(rules_of({std::string(165, 'a')}), 200), RuleProblem{});
   EXPECT_EQ(ChannelRules(rules_of({std::string(165, 'a')}), 200).problem(), RuleProblem{});

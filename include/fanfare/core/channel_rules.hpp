@@ -23,34 +23,6 @@
 
 FANFARE_NAMESPACE_BEGIN
 
-/// What becomes of a connection that does not take what it is sent, beyond its bound.
-enum class SlowConsumer : std::uint8_t {
-  close,        ///< It is closed with a code that means "come back".
-  drop_oldest,  ///< Its oldest unsent events of the channel are dropped.
-  drop_newest,  ///< New events of the channel are dropped.
-  conflate,     ///< Of its unsent events of the channel the latest of each name stays.
-};
-
-/// The enumerator's own name, as it is written in configurations.
-[[nodiscard]] constexpr std::string_view to_string(SlowConsumer overflow) noexcept {
-  switch (overflow) {
-    case SlowConsumer::close: return "close";
-    case SlowConsumer::drop_oldest: return "drop_oldest";
-    case SlowConsumer::drop_newest: return "drop_newest";
-    case SlowConsumer::conflate: return "conflate";
-  }
-  return "unknown";
-}
-
-/// The enumerator of that name; nothing if there is none.
-[[nodiscard]] constexpr std::optional<SlowConsumer> slow_consumer_from(std::string_view name) noexcept {
-  for (const SlowConsumer overflow :
-       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
-    if (name == to_string(overflow)) return overflow;
-  }
-  return std::nullopt;
-}
-
 /// How much a channel remembers of its events: an event is forgotten as soon as one of the three says so.
 struct HistoryRule {
   static constexpr std::size_t max_count = std::size_t{1} << 20U;
@@ -69,11 +41,8 @@ struct ChannelRule {
   /// A channel's name, or a pattern: `*` stands for any run of characters, the empty one included, `?` for one. Neither
   /// stands for the `#` of the protocol's own channels. As long as a channel's name may be.
   std::string match{};
-  bool retain = false;                       ///< Whether the latest event of each name is kept.
-  std::optional<HistoryRule> history{};      ///< Whether the last events are kept, and how many.
-  std::optional<SlowConsumer> overflow{};    ///< Else the application's.
-  std::optional<std::size_t> subscribers{};  ///< How many there may be; at least 1. Else without bound.
-  std::optional<std::size_t> data{};         ///< Bytes of an event's data; at least 1. Else the application's.
+  bool retain = false;                   ///< Whether the latest event of each name is kept.
+  std::optional<HistoryRule> history{};  ///< Whether the last events are kept, and how many.
 
   friend bool operator==(const ChannelRule&, const ChannelRule&) = default;
 };
@@ -81,18 +50,15 @@ struct ChannelRule {
 /// Why rules are refused.
 enum class RuleError : std::uint8_t {
   ok,
-  too_many_rules,         ///< More than `ChannelRules::max_rules`.
-  empty_match,            ///< The match is empty.
-  match_too_long,         ///< It is longer than a channel's name may be.
-  bad_character,          ///< It holds a character that no channel's name may have.
-  reserved_name,          ///< It begins with `#`, but not with `#server-to-user-` and something behind it.
-  duplicate_match,        ///< An earlier rule has the same match, so this one would never apply.
-  bad_history_count,      ///< 0, or more than `HistoryRule::max_count`.
-  bad_history_age,        ///< Less than a second, or more than `HistoryRule::max_age`.
-  bad_history_bytes,      ///< 0.
-  conflate_with_history,  ///< Conflation leaves out events, and a history promises that none is left out.
-  zero_subscribers,       ///< Nobody could subscribe.
-  zero_data,              ///< No event could have data.
+  too_many_rules,     ///< More than `ChannelRules::max_rules`.
+  empty_match,        ///< The match is empty.
+  match_too_long,     ///< It is longer than a channel's name may be.
+  bad_character,      ///< It holds a character that no channel's name may have.
+  reserved_name,      ///< It begins with `#`, but not with `#server-to-user-` and something behind it.
+  duplicate_match,    ///< An earlier rule has the same match, so this one would never apply.
+  bad_history_count,  ///< 0, or more than `HistoryRule::max_count`.
+  bad_history_age,    ///< Less than a second, or more than `HistoryRule::max_age`.
+  bad_history_bytes,  ///< 0.
 };
 
 /// One English sentence without a full stop.
@@ -108,9 +74,6 @@ enum class RuleError : std::uint8_t {
     case RuleError::bad_history_count: return "the history's count is not between 1 and 1048576";
     case RuleError::bad_history_age: return "the history's age is not between 1 second and 366 days";
     case RuleError::bad_history_bytes: return "the history's bytes are 0";
-    case RuleError::conflate_with_history: return "a channel with a history cannot conflate";
-    case RuleError::zero_subscribers: return "the limit of subscribers is 0";
-    case RuleError::zero_data: return "the limit of data is 0";
   }
   return "unknown error";
 }
@@ -128,9 +91,6 @@ enum class RuleError : std::uint8_t {
     case RuleError::bad_history_count: return "bad_history_count";
     case RuleError::bad_history_age: return "bad_history_age";
     case RuleError::bad_history_bytes: return "bad_history_bytes";
-    case RuleError::conflate_with_history: return "conflate_with_history";
-    case RuleError::zero_subscribers: return "zero_subscribers";
-    case RuleError::zero_data: return "zero_data";
   }
   return "unknown";
 }
@@ -277,10 +237,7 @@ class ChannelRules {
       if (history.age < std::chrono::seconds{1} || history.age > HistoryRule::max_age)
         return RuleError::bad_history_age;
       if (history.bytes == 0) return RuleError::bad_history_bytes;
-      if (rule.overflow == SlowConsumer::conflate) return RuleError::conflate_with_history;
     }
-    if (rule.subscribers == std::size_t{0}) return RuleError::zero_subscribers;
-    if (rule.data == std::size_t{0}) return RuleError::zero_data;
     return RuleError::ok;
   }
 

@@ -6,6 +6,8 @@
 #include <fanfare/app.hpp>
 #include <fanfare/core/channel_name.hpp>
 #include <fanfare/core/errc.hpp>
+#include <fanfare/core/event_position.hpp>
+#include <fanfare/core/history.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/trigger.hpp>
 #include <fanfare/core/wire.hpp>
@@ -500,6 +502,7 @@ struct ApiEvent {
   NameList channels;  // each once
   std::string_view socket_id;
   ApiInfo info;
+  Retain retain = Retain::by_rule;
   std::string_view text;   // the data, if it came as a string
   std::string serialised;  // the data, if it came as another JSON value
 
@@ -556,6 +559,10 @@ class ApiFields {
   std::string text = "Invalid channel name " + in_quotes(excerpt(channel)) + ": " + std::string(message(error));
   if (error == errc::name_too_long) text += " (at most " + std::to_string(limits.channel_name) + " bytes)";
   return http::text_response(400, std::move(text));
+}
+
+[[nodiscard]] inline Refusal not_a_retain() {
+  return http::text_response(400, "retain has to be true, false or \"clear\"");
 }
 
 [[nodiscard]] inline Refusal not_an_array_of_strings() {
@@ -643,6 +650,28 @@ class ApiFields {
   return std::nullopt;
 }
 
+/// `"retain"`: `true`, `false` or `"clear"`; in a query as these words.
+[[nodiscard]] inline Refusal read_retain(const ApiFields& fields, ApiEvent& event) {
+  if (const boost::json::value* const found = fields.member("retain"); found != nullptr && !found->is_string()) {
+    if (!found->is_bool()) return not_a_retain();
+    event.retain = found->get_bool() ? Retain::yes : Retain::no;
+    return std::nullopt;
+  }
+  std::optional<std::string_view> text;
+  if (Refusal refusal = fields.text(EventMember::retain, text)) return refusal;
+  if (!text) return std::nullopt;
+  if (*text == "clear") {
+    event.retain = Retain::clear;
+  } else if (*text == "true") {
+    event.retain = Retain::yes;
+  } else if (*text == "false") {
+    event.retain = Retain::no;
+  } else {
+    return not_a_retain();
+  }
+  return std::nullopt;
+}
+
 /// Reads and checks everything but the channels.
 [[nodiscard]] inline Refusal read_event(const ApiFields& fields, const Limits& limits, ApiEvent& event) {
   std::optional<std::string_view> name;
@@ -662,6 +691,8 @@ class ApiFields {
   std::optional<std::string_view> socket_id;
   if (Refusal refusal = fields.text(EventMember::socket_id, socket_id)) return refusal;
   if (Refusal refusal = set_socket_id(event, socket_id)) return refusal;
+
+  if (Refusal refusal = read_retain(fields, event)) return refusal;
 
   std::optional<std::string_view> info;
   if (Refusal refusal = fields.text(EventMember::info, info)) return refusal;
@@ -696,7 +727,7 @@ class ApiFields {
 
 /// Triggers an event. \param threw  set where a callback of this program threw; all subscribers got the event then.
 [[nodiscard]] inline Refusal deliver(App& app, const ApiEvent& event, [[maybe_unused]] bool& threw) {
-  const TriggerOptions options{.except_socket = event.socket_id};
+  const TriggerOptions options{.except_socket = event.socket_id, .retain = event.retain};
   TriggerResult result;
 #if FANFARE_EXCEPTIONS
   try {
@@ -943,6 +974,64 @@ struct ApiMemory {
   return http::json_response(200, answer += '}');
 }
 
+// ---- history
+
+/// A positive number of a query. \returns whether it is one, or not there.
+[[nodiscard]] inline bool read_number(const ApiQuery& query, std::string_view name, std::size_t& out) noexcept {
+  const std::optional<std::string_view> text = query.find(name);
+  if (!text) return true;
+  const char* const end = text->data() + text->size();
+  const auto [at, error] = std::from_chars(text->data(), end, out);
+  return error == std::errc{} && at == end && out != 0;
+}
+
+/// `GET /apps/ID/channels/NAME/history?order=oldest|newest&from=ID&limit=N`. Not of Pusher.
+[[nodiscard]] inline http::Response get_history(const App& app, std::string_view channel, const ApiQuery& query,
+                                                std::chrono::seconds since_1970) {
+  if (Refusal refusal = check_channel(channel, app.options().limits)) return *std::move(refusal);
+  constexpr std::size_t most = 1000;
+  std::size_t limit = 100;
+  if (!read_number(query, "limit", limit) || limit > most) {
+    return http::text_response(400, "limit has to be a number from 1 to " + std::to_string(most));
+  }
+  const std::string_view order_name = query.find("order").value_or("oldest");
+  if (order_name != "oldest" && order_name != "newest") {
+    return http::text_response(400, "order has to be oldest or newest: which events come first");
+  }
+  const HistoryOrder order = order_name == "oldest" ? HistoryOrder::oldest_first : HistoryOrder::newest_first;
+  std::optional<EventId> from;
+  if (const std::optional<std::string_view> text = query.find("from")) {
+    from = event_id_from(*text);
+    if (!from) return http::text_response(400, "from has to be the id of an event: " + in_quotes(excerpt(*text)));
+  }
+
+  std::vector<HistoryEntry> entries;
+  entries.reserve(limit);
+  const std::optional<HistoryPage> page =
+      app.history(channel, order, from, limit, [&](const HistoryEntry& entry) { entries.push_back(entry); });
+  if (!page) return http::text_response(404, "There is no history of the channel " + in_quotes(excerpt(channel)));
+  const auto now = std::chrono::steady_clock::now();
+  std::string answer = R"({"events":[)";
+  for (const HistoryEntry& entry : entries) {
+    if (answer.back() != '[') answer += ',';
+    answer.append(R"({"id":")").append(to_text(entry.id).view()).append(R"(","event":)");
+    append_json_string(answer, entry.message->name());
+    answer += R"(,"data":)";
+    append_json_string(answer, entry.message->data());
+    if (!entry.message->user_id().empty()) {
+      answer += R"(,"user_id":)";
+      append_json_string(answer, entry.message->user_id());
+    }
+    const auto age = std::chrono::floor<std::chrono::seconds>(now - entry.time);
+    answer.append(R"(,"time":)").append(std::to_string((since_1970 - age).count())).append("}");
+  }
+  // Whether all that was said behind `from` is there, or was once: who reads on page by page may come too late.
+  answer.append(R"(],"complete":)").append(page->reach == Reach::whole ? "true" : "false");
+  answer.append(R"(,"more":)").append(page->more ? "true" : "false");
+  if (page->next.epoch != 0) answer.append(R"(,"next":")").append(to_text(page->next).view()).append("\"");
+  return http::json_response(200, answer += '}');
+}
+
 // ---- routes
 
 enum class Endpoint : std::uint8_t {
@@ -953,6 +1042,7 @@ enum class Endpoint : std::uint8_t {
   channel,
   channel_users,
   channel_stats,
+  channel_history,
   channel_events,
   terminate_connections,
 };
@@ -967,7 +1057,8 @@ struct ApiRoute {
       case Endpoint::channels:
       case Endpoint::channel:
       case Endpoint::channel_users:
-      case Endpoint::channel_stats: return true;
+      case Endpoint::channel_stats:
+      case Endpoint::channel_history: return true;
       case Endpoint::none:
       case Endpoint::events:
       case Endpoint::batch_events:
@@ -996,6 +1087,7 @@ struct ApiRoute {
     if (action.empty()) return Endpoint::channel;
     if (action == "/users") return Endpoint::channel_users;
     if (action == "/stats") return Endpoint::channel_stats;
+    if (action == "/history") return Endpoint::channel_history;
     if (action == "/events") return Endpoint::channel_events;
   } else if (collection == "users" && action == "/terminate_connections") {
     return Endpoint::terminate_connections;
@@ -1034,7 +1126,8 @@ struct ApiRoute {
 [[nodiscard]] inline http::Response no_such_endpoint() {
   return http::text_response(404,
                              "This endpoint does not exist. Below /apps/ID there are POST events, POST batch_events, "
-                             "GET channels, GET channels/NAME, GET channels/NAME/users, GET channels/NAME/stats, POST "
+                             "GET channels, GET channels/NAME, GET channels/NAME/users, GET channels/NAME/stats, GET "
+                             "channels/NAME/history, POST "
                              "channels/NAME/events and POST users/USER/terminate_connections");
 }
 
@@ -1069,6 +1162,7 @@ struct ApiRoute {
 /// | `GET PREFIX/apps/ID/channels` | lists the occupied channels |
 /// | `GET PREFIX/apps/ID/channels/NAME` | tells whether a channel is occupied, and its last event |
 /// | `GET PREFIX/apps/ID/channels/NAME/users` | lists the users in a presence channel |
+/// | `GET PREFIX/apps/ID/channels/NAME/history` | lists the events that a channel with a history keeps, page by page; not of Pusher |
 /// | `POST PREFIX/apps/ID/users/USER/terminate_connections` | closes the connections on which a user has signed in |
 /// | `POST PREFIX/apps/ID/channels/NAME/events` | deprecated: triggers one event, whose data is the body |
 /// | `GET PREFIX/apps/ID/channels/NAME/stats` | deprecated: tells whether a channel is occupied |
@@ -1150,6 +1244,7 @@ class HttpApi {
       case detail::Endpoint::channel: return detail::get_channel(*app, route.name, query);
       case detail::Endpoint::channel_users: return detail::get_users(*app, route.name);
       case detail::Endpoint::channel_stats: return detail::get_stats(*app, route.name);
+      case detail::Endpoint::channel_history: return detail::get_history(*app, route.name, query, since_1970);
       case detail::Endpoint::channel_events: return detail::post_channel_event(*app, request, route.name, query);
       case detail::Endpoint::terminate_connections: return detail::terminate_connections(*app, request, route.name);
       case detail::Endpoint::none: break;

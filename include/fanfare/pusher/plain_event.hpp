@@ -24,7 +24,7 @@ FANFARE_NAMESPACE_BEGIN
 namespace pusher {
 
 /// The members of an event that are strings.
-enum class EventMember : std::uint8_t { name, data, channel, socket_id, info };
+enum class EventMember : std::uint8_t { name, data, channel, socket_id, info, retain };
 
 /// The member's own name.
 [[nodiscard]] constexpr std::string_view to_string(EventMember member) noexcept {
@@ -34,6 +34,7 @@ enum class EventMember : std::uint8_t { name, data, channel, socket_id, info };
     case EventMember::channel: return "channel";
     case EventMember::socket_id: return "socket_id";
     case EventMember::info: return "info";
+    case EventMember::retain: return "retain";
   }
   return "unknown";
 }
@@ -127,6 +128,9 @@ class PlainEvent {
         if (is(name, "name")) return take_text(EventMember::name);
         if (is(name, "data")) return take_text(EventMember::data);
         if (is(name, "info")) return take_text(EventMember::info);
+        break;
+      case 6:
+        if (is(name, "retain")) return take_text(EventMember::retain);
         break;
       case 7:
         if (is(name, "channel")) return take_text(EventMember::channel);
@@ -268,7 +272,7 @@ class PlainEvent {
   std::size_t size_ = 0;
   unsigned seen_ = 0;  // not 0 where a string has a byte that is not ASCII
   bool has_channels_ = false;
-  std::array<std::optional<std::string_view>, 5> texts_{};
+  std::array<std::optional<std::string_view>, 6> texts_{};
   detail::NameList channels_;
   std::unique_ptr<char[]> large_;
   std::array<char, small> small_;

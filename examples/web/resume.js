@@ -1,0 +1,46 @@
+// Lets pusher-js go on where it stopped: after a lost connection each channel is sent what it missed, and nothing twice.
+//
+//   const pusher = new Pusher(KEY, {…});
+//   resume(pusher, (channel) => location.reload());   // that channel's state has to be fetched anew
+//
+// For channels whose rule keeps a history; all others are as before. A channel that could not be told what it missed gets
+// `fanfare:lost`, behind that everything that is kept, as if it came for the first time.
+export function resume(pusher, lost = () => {}) {
+  const places = new Map(); // channel: the id of the last event that it has been given
+  const replaying = new Set(); // channels that are being sent what was kept: they stand nowhere before its end
+
+  const send = pusher.send_event.bind(pusher);
+  pusher.send_event = (event, data, channel) => {
+    const since = event === 'pusher:subscribe' ? places.get(data.channel) : undefined;
+    return send(event, since === undefined ? data : { ...data, since }, channel);
+  };
+
+  const leave = pusher.unsubscribe.bind(pusher);
+  pusher.unsubscribe = (channel) => {
+    places.delete(channel);
+    return leave(channel);
+  };
+
+  // pusher-js drops what it does not know from messages, so they are read where they come in, after it has handled them.
+  const heard = ({ data: text }) => {
+    if (!text.includes('"id":') && !text.includes('pusher_internal:')) return;
+    const { event, channel, id, resumed } = JSON.parse(text);
+    if (event === 'pusher_internal:subscription_succeeded') {
+      replaying.add(channel);
+      if (resumed === false) {
+        places.delete(channel);
+        pusher.channel(channel)?.emit('fanfare:lost');
+        lost(channel);
+      }
+    } else if (event === 'pusher_internal:replayed') {
+      replaying.delete(channel);
+      places.set(channel, id);
+    } else if (id !== undefined && !replaying.has(channel)) {
+      places.set(channel, id);
+    }
+  };
+  const listen = () => pusher.connection.connection?.transport.bind('message', heard);
+  pusher.connection.bind('connected', listen);
+  if (pusher.connection.state === 'connected') listen();
+  return places;
+}
