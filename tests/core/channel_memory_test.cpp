@@ -28,7 +28,7 @@ struct Kind {
 class ChannelMemoryKinds : public ::testing::TestWithParam<Kind> {};
 
 TEST_P(ChannelMemoryKinds, SayWhatIsRemembered) {
-  ChannelMemories memories(1h);
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   EXPECT_EQ(memories.keeps(GetParam().channel), GetParam().caches);
   bool failed = false;
   const std::unique_ptr<ChannelState> state = memories.make(GetParam().channel, failed);
@@ -71,8 +71,8 @@ class ChannelMemoryTest : public ::testing::Test {
 
 TEST_F(ChannelMemoryTest, KeepsTheLastEventForItsTime) {
   ChannelMemory memory(true, 1h);
-  memory.on_event(event("e", "1"));
-  memory.on_event(event("e", "2"));
+  memory.on_event(event("e", "1"), Retain::by_rule);
+  memory.on_event(event("e", "2"), Retain::by_rule);
   EXPECT_TRUE(memory.keeps());
   EXPECT_EQ(cached(memory), "e=2");
   const Clock::time_point until = memory.cached_until();
@@ -89,16 +89,16 @@ TEST_F(ChannelMemoryTest, KeepsTheLastEventForItsTime) {
 
 TEST_F(ChannelMemoryTest, DoesNotKeepWhatClientsAndTheProtocolSay) {
   ChannelMemory memory(true, 1h);
-  memory.on_event(event("client-e", "1", {.socket_id = "1.1"}));
+  memory.on_event(event("client-e", "1", {.socket_id = "1.1"}), Retain::by_rule);
   EXPECT_FALSE(memory.keeps());
-  memory.on_event(event("e", "2", {.except_socket = "1.1"}));  // a backend's, for all but one
-  memory.on_event(event("client-e", "3", {.socket_id = "1.1"}));
+  memory.on_event(event("e", "2", {.except_socket = "1.1"}), Retain::by_rule);  // a backend's, for all but one
+  memory.on_event(event("client-e", "3", {.socket_id = "1.1"}), Retain::by_rule);
   EXPECT_EQ(cached(memory), "e=2");
 }
 
 TEST_F(ChannelMemoryTest, ThatDoesNotCacheKeepsNothing) {
   ChannelMemory memory(false, 1h);
-  memory.on_event(event("e", "1"));
+  memory.on_event(event("e", "1"), Retain::by_rule);
   EXPECT_FALSE(memory.keeps());
   EXPECT_FALSE(memory.cached(Clock::now()));
 }
@@ -108,7 +108,7 @@ TEST_F(ChannelMemoryTest, AMissIsNotedOnceUntilThereIsSomething) {
   EXPECT_TRUE(memory.note_miss());
   EXPECT_FALSE(memory.note_miss());
   EXPECT_FALSE(memory.note_miss());
-  memory.on_event(event("e", "1"));
+  memory.on_event(event("e", "1"), Retain::by_rule);
   memory.expire(memory.cached_until());
   EXPECT_TRUE(memory.note_miss());
   EXPECT_FALSE(memory.note_miss());
@@ -129,7 +129,7 @@ std::string cached_in(const auto& channels, std::string_view channel) {
 template <class Registry>
 class ChannelMemoryIn : public ::testing::Test {
  protected:
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   LineEncoder encoder;
   Registry registry{RegistryOptions{.limits = {.channels = 3}, .encoder = &encoder, .states = &memories}};
 };
@@ -209,7 +209,7 @@ TYPED_TEST(ChannelMemoryIn, ABadEventIsNotKept) {
 }
 
 TEST(ChannelMemoryRegistry, EndsWithWhatItKeepsAndWithHandlesThatOutliveIt) {
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   MemoryLog log;
   {
     ChannelHandle outlives;
@@ -227,7 +227,7 @@ TEST(ChannelMemoryRegistry, EndsWithWhatItKeepsAndWithHandlesThatOutliveIt) {
 }
 
 TEST(ChannelMemoryRegistry, ExhaustedMemoryKeepsTheOldOrTheNewAndLeaksNothing) {
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   MemoryLog log;
   {
     CountingRegistry channels{{.states = &memories}, CountingMemory{log}};

@@ -35,7 +35,7 @@ class LoggingState final : public ChannelState {
  public:
   explicit LoggingState(StateLog& log) noexcept : log_(log) { ++log_.live; }
   ~LoggingState() override { --log_.live; }
-  void on_event(const MessagePtr& message) noexcept override {
+  void on_event(const MessagePtr& message, Retain /*retain*/) noexcept override {
     log_.events.push_back(std::to_string(message->id().number) + ':' + text_of(*message) +
                           (message->frame().empty() ? "" : "!"));
   }

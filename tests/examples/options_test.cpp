@@ -174,7 +174,10 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
        "hosted_subscription_errors": true, "more_keys": [{"key": "k2", "secret": "s2"}],
        "allowed_origins": ["example.org", "*.example.org", "[::1]"],
        "max_presence_members": 2, "max_user_bytes": 3, "max_user_id_bytes": 4, "max_watchlist": 5,
-       "client_events_per_second": 6, "cache_ttl": 7, "authorized_timeout": 8,
+       "client_events_per_second": 6, "cache_ttl": 7, "authorized_timeout": 8, "kept_bytes": 9,
+       "channels": [{"match": "a"}, {"retain": true, "match": "b*", "history": true},
+                    {"match": "c", "history": {"count": 1, "seconds": 2, "bytes": 3}},
+                    {"match": "d", "history": {}}, {"match": "e", "history": false}],
        "webhooks": ["https://example.org/all", {"url": "http://10.0.0.1", "events": ["channel_occupied"]}],
        "allow_private_webhooks": true, "batch_webhooks": false}
     ]})");
@@ -194,6 +197,14 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
   EXPECT_TRUE(app.hosted_subscription_errors);
   EXPECT_EQ(app.more_keys, (std::vector<fanfare::AppKey>{{"k2", "s2"}}));
   EXPECT_EQ(app.allowed_origins, (Arguments{"example.org", "*.example.org", "[::1]"}));
+  const fanfare::HistoryRule usual;
+  const fanfare::HistoryRule small{.count = 1, .age = std::chrono::seconds(2), .bytes = 3};
+  EXPECT_EQ(app.channel_rules, (std::vector<fanfare::ChannelRule>{{.match = "a"},
+                                                                  {.match = "b*", .retain = true, .history = usual},
+                                                                  {.match = "c", .history = small},
+                                                                  {.match = "d", .history = usual},
+                                                                  {.match = "e"}}));
+  EXPECT_EQ(app.kept_bytes, 9U);
   EXPECT_EQ(app.max_presence_members, 2U);
   EXPECT_EQ(app.max_user_bytes, 3U);
   EXPECT_EQ(app.max_user_id_bytes, 4U);
@@ -441,6 +452,33 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
       {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "more_keys": [{"key": "l", "secret": "s"}]},
                     {"id": 2, "key": "l", "secret": "s"}]})",
        R"(c.json: apps[1].key: "l" is another application's key already)"},
+      {R"({"apps": [{"channels": {}}]})",
+       R"(c.json: apps[0].channels: expected an array of objects, such as [{"match": "LOBBY_*", "retain": true}])"},
+      {R"({"apps": [{"channels": ["a"]}]})",
+       R"(c.json: apps[0].channels: expected an array of objects, such as [{"match": "LOBBY_*", "retain": true}])"},
+      {R"({"apps": [{"channels": [{"match": "a"}, {"retain": true}]}]})",
+       "c.json: apps[0].channels[1].match: a channel's name or a pattern is missing"},
+      {R"({"apps": [{"channels": [{"match": 1}]}]})",
+       R"(c.json: apps[0].channels[0].match: expected a channel's name or a pattern, such as "LOBBY_*")"},
+      {R"({"apps": [{"channels": [{"match": "a", "retain": 1}]}]})",
+       "c.json: apps[0].channels[0].retain: expected true or false"},
+      {R"({"apps": [{"channels": [{"match": "a", "keep": true}]}]})",
+       "c.json: apps[0].channels[0].keep: there is no such key"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": 5}]}]})",
+       R"(c.json: apps[0].channels[0].history: expected true or an object, such as )"
+       R"({"count": 100, "seconds": 600, "bytes": 1048576})"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": {"count": 0}}]}]})",
+       "c.json: apps[0].channels[0].history.count: expected a number from 1 to 1048576"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": {"seconds": 31622401}}]}]})",
+       "c.json: apps[0].channels[0].history.seconds: expected a number from 1 to 31622400"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": {"bytes": "1"}}]}]})",
+       "c.json: apps[0].channels[0].history.bytes: expected a number from 1 to 1073741824"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": {"size": 1}}]}]})",
+       "c.json: apps[0].channels[0].history.size: there is no such key"},
+      {R"({"apps": [{"channels": [{"match": "a"}, {"match": "a"}]}]})",
+       "c.json: apps[0].channels[1]: an earlier rule has the same match"},
+      {R"({"apps": [{"channels": [{"match": "a b"}]}]})",
+       "c.json: apps[0].channels[0]: the match holds a character that no channel name may have"},
       {R"({"apps": [{"allowed_origins": "a"}]})",
        R"(c.json: apps[0].allowed_origins: expected an array of strings, such as ["example.org"])"},
       {R"({"apps": [{"allowed_origins": ["a", "https://a"]}]})",

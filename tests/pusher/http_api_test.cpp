@@ -1520,4 +1520,120 @@ TEST_F(Api, takes_any_directory) {
   expect_json(of_one(documented_request(), now), "{}");
 }
 
+// ---- what channels keep
+
+class KeepingApi : public testing::Test {
+ protected:
+  static AppOptions options() {
+    AppOptions options = options_of_app();
+    options.channel_rules = {{.match = "history-*", .history = HistoryRule{.count = 5}},
+                             {.match = "retain-*", .retain = true}};
+    return options;
+  }
+  http::Response post(const std::string& body) const {
+    return api(signed_request("POST", "/apps/3/events", body), now);
+  }
+  http::Response get(const std::string& below, const Parameters& more = {}) const {
+    return api(signed_request("GET", "/apps/3/" + below, {}, more), now);
+  }
+  boost::json::object history(const Parameters& more = {}) const {
+    const http::Response response = get("channels/history-1/history", more);
+    EXPECT_EQ(response.status, 200U) << response.body;
+    return boost::json::parse(response.body).as_object();
+  }
+  static std::string data_of(const boost::json::object& page) {
+    std::string all;
+    for (const boost::json::value& event : page.at("events").as_array()) all += event.at("data").as_string();
+    return all;
+  }
+
+  AppList apps;
+  App& app = *apps.add(options());
+  HttpApi<AppList> api{apps};
+};
+
+TEST_F(KeepingApi, ATriggerSaysWhetherItIsRetained) {
+  const auto retained = [&] {
+    std::string all;
+    for (const MessagePtr& message : app.retained("retain-1")) all.append(message->name()).append(message->data());
+    return all;
+  };
+  const auto trigger = [&](std::string_view rest) {
+    return post(R"({"name":"e","channel":"retain-1","data":)" + std::string(rest) + '}').status;
+  };
+  EXPECT_EQ(trigger(R"("1")"), 200U);
+  EXPECT_EQ(retained(), "e1");
+  EXPECT_EQ(trigger(R"("2","retain":false)"), 200U);
+  EXPECT_EQ(trigger(R"("3","retain":"false")"), 200U);
+  EXPECT_EQ(retained(), "e1");
+  EXPECT_EQ(trigger(R"("4","retain":true)"), 200U);
+  EXPECT_EQ(retained(), "e4");
+  EXPECT_EQ(trigger(R"("5","retain":null)"), 200U);
+  EXPECT_EQ(retained(), "e5");
+  EXPECT_EQ(trigger(R"("6","retain":"clear")"), 200U);
+  EXPECT_EQ(retained(), "");
+  EXPECT_EQ(trigger(R"("\u0037","retain":"true")"), 200U);
+  EXPECT_EQ(retained(), "e7");
+  for (const char* const bad : {"1", "\"\"", "\"yes\"", "{}", "[true]"}) {
+    const http::Response response =
+        post(R"({"name":"e","channel":"retain-1","data":"8","retain":)" + std::string(bad) + '}');
+    expect_error(response, 400, R"(retain has to be true, false or "clear")");
+  }
+  EXPECT_EQ(retained(), "e7");
+  EXPECT_EQ(api(signed_request("POST", "/apps/3/batch_events",
+                               R"({"batch":[{"name":"e","channel":"retain-1","data":"9","retain":"clear"}]})"),
+                now)
+                .status,
+            200U);
+  EXPECT_EQ(retained(), "");
+}
+
+TEST_F(KeepingApi, AHistoryIsReadInPagesOfBothDirections) {
+  for (const char* const data : {"0", "1", "2", "3", "4", "5", "6"}) app.trigger("history-1", "e", data);
+  boost::json::object page = history({{"limit", "2"}});
+  EXPECT_EQ(data_of(page), "23");
+  EXPECT_EQ(page.at("more"), true);
+  EXPECT_EQ(page.at("complete"), true);
+  page = history({{"from", std::string(page.at("next").as_string())}});
+  EXPECT_EQ(data_of(page), "456");
+  EXPECT_EQ(page.at("more"), false);
+  page = history({{"order", "newest"}, {"limit", "3"}});
+  EXPECT_EQ(data_of(page), "654");
+  page = history({{"order", "newest"}, {"from", std::string(page.at("next").as_string())}});
+  EXPECT_EQ(data_of(page), "32");
+  EXPECT_EQ(page.at("more"), false);
+}
+
+TEST_F(KeepingApi, WhoReadsOnTooLateIsToldThatSomethingIsGone) {
+  for (int i = 0; i < 4; ++i) app.trigger("history-1", "e", std::to_string(i));
+  const std::string next(history({{"limit", "1"}}).at("next").as_string());
+  for (int i = 4; i < 8; ++i) app.trigger("history-1", "e", std::to_string(i));
+  const boost::json::object page = history({{"from", next}});
+  EXPECT_EQ(page.at("complete"), false);
+  EXPECT_EQ(data_of(page), "34567");
+  EXPECT_EQ(history({{"from", "1-00000000001"}}).at("complete"), false) << "of another life of the channel";
+}
+
+TEST_F(KeepingApi, AnEventOfAHistoryHasItsIdTimeAndUser) {
+  app.trigger("history-1", "e", "x", {.user_id = "ada"});
+  const boost::json::object event = history().at("events").as_array().at(0).as_object();
+  EXPECT_TRUE(event_id_from(std::string_view(event.at("id").as_string())));
+  EXPECT_EQ(event.at("event"), "e");
+  EXPECT_EQ(event.at("user_id"), "ada");
+  EXPECT_NEAR(static_cast<double>(event.at("time").as_int64()), static_cast<double>(now.count()), 5);
+}
+
+TEST_F(KeepingApi, SaysWhatIsWrongWithAQueryForAHistory) {
+  app.trigger("history-1", "e", "x");
+  for (const char* const limit : {"0", "1001", "-1", "x", ""}) {
+    expect_error(get("channels/history-1/history", {{"limit", limit}}), 400, "limit has to be a number from 1 to 1000");
+  }
+  expect_error(get("channels/history-1/history", {{"order", "x"}}), 400,
+               "order has to be oldest or newest: which events come first");
+  expect_error(get("channels/history-1/history", {{"from", "x"}}), 400, R"(from has to be the id of an event: "x")");
+  expect_error(get("channels/retain-1/history"), 404, R"(There is no history of the channel "retain-1")");
+  expect_error(get("channels/history-2/history"), 404, R"(There is no history of the channel "history-2")");
+  EXPECT_EQ(get("channels/a%20b/history").status, 400U);
+}
+
 }  // namespace

@@ -51,6 +51,9 @@ class ChannelMemory final : public ChannelState {
  public:
   using Clock = std::chrono::steady_clock;
 
+  /// Of a channel that no rule is for.
+  ChannelMemory(bool caches, Clock::duration cache_ttl) noexcept
+      : caches_(caches), cache_ttl_(cache_ttl), rule_(nullptr) {}
   /// \param rules   keeps the rule alive. \param rule    of this channel; may be null. \throws `std::bad_alloc`.
   ChannelMemory(bool caches, std::string_view channel, KeptBudget& budget, const KeptOptions& options,
                 std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule)

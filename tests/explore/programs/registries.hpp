@@ -234,7 +234,7 @@ class RegistryEndEncode {
     typename Env::atomics::template plain<int> alive{1};
   };
   struct State final : ChannelState {
-    void on_event(const MessagePtr& /*message*/) noexcept override {}
+    void on_event(const MessagePtr& /*message*/, Retain /*retain*/) noexcept override {}
     [[nodiscard]] bool keeps() const noexcept override { return false; }
     [[nodiscard]] bool can_keep() const noexcept override { return false; }
     void expire(std::chrono::steady_clock::time_point /*now*/) noexcept override {}
