@@ -174,6 +174,18 @@ TEST_F(KeptTest, IdsRideInFrames) {
   EXPECT_EQ(id->number, 1U);
 }
 
+TEST_F(KeptTest, AChannelThatOutlivesItsApplicationLetsGoOfWhatItKeeps) {
+  ChannelHandle handle;
+  {
+    App other{three_kinds()};
+    handle = other.channel("both-1");
+    EXPECT_TRUE(handle.trigger("e", "1"));
+    EXPECT_EQ(other.retained("both-1").size(), 1U);
+    EXPECT_NE(other.kept().bytes(), 0U);
+  }
+  EXPECT_EQ(handle.trigger("e", "2").error, errc::closed);
+}
+
 // ---- coming back
 
 TEST_F(KeptTest, WhoComesBackIsSentWhatItMissed) {
@@ -195,6 +207,9 @@ TEST_F(KeptTest, WhoCannotBeToldWhatItMissedIsToldSoAndSentEverything) {
   for (const char* const nothing : {"x", "0-0", "1-00000000001", "zzzzzzzzzzzzz-00000000001"}) {
     EXPECT_EQ(frames("both-1", nothing).front().at("resumed"), false) << nothing;
   }
+  EXPECT_EQ(come("long", "zzzzzzzzzzzz-00000000001"), Said{replayed("long")});
+  for (int i = 0; i < 100; ++i) trigger("long", "e", std::string(1000, '.'));
+  EXPECT_EQ(come("long", "zzzzzzzzzzzz-00000000001").back(), replayed("long")) << "that is no gap";
   EXPECT_EQ(frames("plain", since).front().at("resumed"), false) << "a channel that keeps nothing";
 }
 

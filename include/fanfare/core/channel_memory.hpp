@@ -55,11 +55,11 @@ class ChannelMemory final : public ChannelState {
   ChannelMemory(bool caches, Clock::duration cache_ttl) noexcept
       : caches_(caches), cache_ttl_(cache_ttl), rule_(nullptr) {}
   /// \param rules   keeps the rule alive. \param rule    of this channel; may be null. \throws `std::bad_alloc`.
-  ChannelMemory(bool caches, std::string_view channel, KeptBudget& budget, const KeptOptions& options,
+  ChannelMemory(bool caches, std::string_view channel, std::shared_ptr<KeptBudget> budget, const KeptOptions& options,
                 std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule)
       : caches_(caches), cache_ttl_(options.cache_ttl), rules_(std::move(rules)), rule_(rule) {
     if (rule == nullptr || !(rule->retain || rule->history)) return;
-    kept_ = std::make_unique<Kept>(channel, budget, options, *rule);
+    kept_ = std::make_unique<Kept>(channel, std::move(budget), options, *rule);
   }
 
   void begin(EventId last) noexcept override {
@@ -177,10 +177,12 @@ class ChannelMemory final : public ChannelState {
 
  private:
   struct Kept {
-    Kept(std::string_view channel, KeptBudget& budget, const KeptOptions& options, const ChannelRule& rule)
+    Kept(std::string_view channel, std::shared_ptr<KeptBudget> budget_, const KeptOptions& options,
+         const ChannelRule& rule)
         : history(rule.history.value_or(HistoryRule{})),
           retained(options.retained, options.seed),
-          account(budget, std::string(channel)) {}
+          budget(std::move(budget_)),
+          account(*budget, std::string(channel)) {}
 
     [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
     void report() noexcept {
@@ -195,6 +197,7 @@ class ChannelMemory final : public ChannelState {
 
     History history;
     Retained retained;
+    std::shared_ptr<KeptBudget> budget;  // a channel may outlive its application
     KeptAccount account;
   };
 
@@ -234,7 +237,9 @@ class ChannelMemories final : public ChannelStates {
  public:
   /// \param rules   valid ones.
   explicit ChannelMemories(const KeptOptions& options, ChannelRules rules = {})
-      : options_(options), budget_(options.bytes), rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
+      : options_(options),
+        budget_(std::make_shared<KeptBudget>(options.bytes)),
+        rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
 
   [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept override {
     const ChannelKind kind = ChannelName::kind(channel);
@@ -256,8 +261,8 @@ class ChannelMemories final : public ChannelStates {
     return ChannelName::caches(ChannelName::kind(channel)) || orders(channel);
   }
 
-  [[nodiscard]] KeptBudget& budget() noexcept { return budget_; }
-  [[nodiscard]] const KeptBudget& budget() const noexcept { return budget_; }
+  [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
+  [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
 
  private:
   [[nodiscard]] static bool orders(const ChannelRule* rule) noexcept {
@@ -265,7 +270,7 @@ class ChannelMemories final : public ChannelStates {
   }
 
   const KeptOptions options_;
-  KeptBudget budget_;
+  const std::shared_ptr<KeptBudget> budget_;
   const std::shared_ptr<const ChannelRules> rules_;
 };
 

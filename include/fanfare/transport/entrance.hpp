@@ -80,6 +80,7 @@ struct Wish final : MessageLink, OrderedStep {
       entrance.shows_ids = memory->shows_ids();
       entrance.replay = memory->replay(entrance.since, replay_bytes);
       entrance.resumed = entrance.since && entrance.replay.reach == Reach::whole;
+      entrance.replay.reach = Reach::whole;          // from here on: whether something goes before it could be sent
       if (first) ++entrance.replay.internal.number;  // it is not told of itself
       AppEvent miss{.kind = AppEvent::Kind::cache_miss};
       AppEvent added{.kind = AppEvent::Kind::member_added};

@@ -87,7 +87,7 @@ class MemoryTransport final : public Door {
     void limit_window(std::size_t bytes) noexcept { window_ = bytes; }
     /// How many bytes wait for the client to read: on the way, and behind that.
     [[nodiscard]] std::size_t unread() const noexcept {
-      return wire_.size() + (backlog == nullptr ? 0 : backlog->bytes());
+      return on_the_way() + (backlog == nullptr ? 0 : backlog->bytes());
     }
     [[nodiscard]] const pusher::SocketId& socket_id() const noexcept { return session_.socket_id(); }
     /// Whether the server has ended the connection. What is on the way can still be read.
@@ -97,16 +97,22 @@ class MemoryTransport final : public Door {
     friend class MemoryTransport;
 
     [[nodiscard]] std::optional<MemoryMessage> decode() {
-      const websocket::ServerFrame frame = websocket::read_server_frame(wire_);
+      const websocket::ServerFrame frame = websocket::read_server_frame(std::string_view(wire_).substr(taken_));
       if (frame.size == 0) return std::nullopt;
       MemoryMessage message{frame.opcode, std::string(frame.payload), 0};
       if (frame.code != websocket::close_code::no_status) message.code = frame.code;
-      wire_.erase(0, frame.size);
+      taken_ += frame.size;
+      if (taken_ > wire_.size() / 2) {  // seldom enough to cost little
+        wire_.erase(0, taken_);
+        taken_ = 0;
+      }
       return message;
     }
+    [[nodiscard]] std::size_t on_the_way() const noexcept { return wire_.size() - taken_; }
 
     std::deque<MemoryMessage> input_;
     std::string wire_;
+    std::size_t taken_ = 0;  // of its bytes
     std::size_t window_ = std::numeric_limits<std::size_t>::max();
     pusher::Session session_;
     App* app_ = nullptr;
@@ -207,7 +213,8 @@ class MemoryTransport final : public Door {
   void terminate(Client& client) noexcept { client.failed_ = client.terminated_ = true; }
 
   std::ptrdiff_t write(Client& client, std::string_view bytes) noexcept {
-    const std::size_t room = client.window_ > client.wire_.size() ? client.window_ - client.wire_.size() : 0;
+    const std::size_t under_way = client.on_the_way();
+    const std::size_t room = client.window_ > under_way ? client.window_ - under_way : 0;
     const std::size_t taken = std::min(room, bytes.size());
     try {
       client.wire_.append(bytes.substr(0, taken));

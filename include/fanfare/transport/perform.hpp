@@ -162,7 +162,7 @@ void welcome(D& driver, C& connection, pusher::Session& session, const Entrance&
   }
   if (entrance.shows_ids) {
     driver.send_text(connection, pusher::frames::replayed(entrance.channel, entrance.replay.next,
-                                                          entrance.again && entrance.replay.reach == Reach::gap));
+                                                          entrance.replay.reach == Reach::gap));
   }
 }
 
