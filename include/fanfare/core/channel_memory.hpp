@@ -66,6 +66,7 @@ class ChannelMemory final : public ChannelState {
     if (kept_ != nullptr) kept_->history.begin(last);
   }
   void on_event(const MessagePtr& message, Retain retain) noexcept override {
+    if (!caches_ && kept_ == nullptr) return;
     const bool internal = message->name().starts_with("pusher_internal:");
     const auto now = Clock::now();
     if (kept_ != nullptr) keep(message, internal, retain, now);
