@@ -1,9 +1,9 @@
 /// \file
 /// From a name to its node: an open-addressing table that any thread may search while one thread changes it.
 ///
-/// An entry never moves inside a table that can be searched: erasing leaves a tombstone, and a table that is half full
-/// of entries and tombstones is copied into a new one. (Moving entries back on erase makes a search miss a name that
-/// was there all the time.) Names come from clients, so positions depend on a seed, and a long probe changes it.
+/// An entry never moves inside a table that can be searched: erasing leaves a tombstone, and a table that is five eighths
+/// full of entries and tombstones is copied into a new one. (Moving entries back on erase makes a search miss a name
+/// that was there all the time.) Names come from clients, so positions depend on a seed, and a long probe changes it.
 #pragma once
 
 #include <fanfare/core/atomics.hpp>
@@ -73,7 +73,7 @@ class NameIndex {
   template <Memory M>
   [[nodiscard]] bool insert(Node& node, M& memory, detail::Garbage*& replaced) noexcept {
     Table* table = table_.load(std::memory_order_relaxed);
-    if (table == nullptr || 2 * (table->used + 1) > table->size()) {
+    if (table == nullptr || 8 * (table->used + 1) > 5 * table->size()) {
       if (!rebuild(table == nullptr ? 0 : table->seed, memory, replaced)) return false;
       table = table_.load(std::memory_order_relaxed);
     }
@@ -184,11 +184,11 @@ class NameIndex {
   };
   static_assert(alignof(Entry) <= alignof(Table) && sizeof(Table) % alignof(Entry) == 0);
 
-  /// Copies the living entries to a table of the right size: at most a quarter full, so that as many again fit in.
+  /// Copies the living entries to a table of the right size: at most a third full, so that almost as many again fit in.
   template <Memory M>
   [[nodiscard]] bool rebuild(std::uint64_t seed, M& memory, detail::Garbage*& replaced) noexcept {
     Table* const previous = table_.load(std::memory_order_relaxed);
-    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(std::max<std::size_t>(4 * previous->live, 2));
+    const std::size_t size = previous == nullptr ? 2 : std::bit_ceil(std::max<std::size_t>(3 * previous->live, 2));
     const std::size_t bytes = Table::bytes_for(size);
     void* const address = memory.allocate(bytes, alignof(Table));
     if (address == nullptr) return false;
