@@ -236,29 +236,30 @@ TYPED_TEST(EpochDomainTest, CollectsEachByItsOwnScopeAmongManyReaders) {
   typename TestFixture::Domain::Queue queue;
   detail::GarbageQueue out;
   int destroyed = 0;
-  std::array<int, 40> scopes{};  // more than a block of records
+  std::array<Thing*, 40> read{};  // more than a block of records
   {
     std::vector<typename TestFixture::Domain::Guard> guards;
-    for (const int& scope : scopes) {
+    for (Thing*& thing : read) {
+      thing = &make_thing(this->memory_, destroyed);
       guards.push_back(domain.pin(ReadFor::query));
       ASSERT_EQ(guards.back().error(), errc::ok);
-      guards.back().enter(&scope);
+      guards.back().enter(thing->scope());
     }
-    for (const int& scope : scopes) {
-      domain.retire(queue, make_thing(this->memory_, destroyed), &scope, domain.advance());
-      domain.retire(queue, make_thing(this->memory_, destroyed), &this->one_, domain.advance());
+    for (Thing* const thing : read) {
+      domain.retire(queue, *thing, domain.advance());
+      domain.retire(queue, make_thing(this->memory_, destroyed), domain.advance());
     }
     domain.collect_each(queue, out);
-    EXPECT_EQ(out.size(), scopes.size());  // those that nobody reads
+    EXPECT_EQ(out.size(), read.size());  // those that nobody reads
     while (!guards.empty()) {
       guards.pop_back();
       domain.collect_each(queue, out);
-      EXPECT_EQ(out.size(), 2 * scopes.size() - guards.size());
+      EXPECT_EQ(out.size(), 2 * read.size() - guards.size());
     }
   }
   EXPECT_TRUE(domain.empty(queue));
   out.destroy_all(this->memory_);
-  EXPECT_EQ(destroyed, static_cast<int>(2 * scopes.size()));
+  EXPECT_EQ(destroyed, static_cast<int>(2 * read.size()));
 }
 
 TYPED_TEST(EpochDomainTest, DestroysAllWithoutALook) {

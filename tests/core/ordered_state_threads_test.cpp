@@ -53,7 +53,7 @@ class ordered_state_threads : public ::testing::TestWithParam<bool> {
   }
   [[nodiscard]] std::size_t entries() const { return channels->stats().entries; }
 
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   Quarantine quarantine;
   std::unique_ptr<PerturbedRegistry> channels =
       std::make_unique<PerturbedRegistry>(RegistryOptions{.seed = 7, .states = &memories}, PoisoningMemory{quarantine});
@@ -173,7 +173,7 @@ TEST_P(ordered_state_threads, the_registry_ends_beside_triggers) {
 TEST(ordered_state_steps_threads, what_is_kept_is_kept_whenever_the_last_subscriber_leaves) {
   for (std::size_t step = 0;; ++step) {
     SCOPED_TRACE("step " + std::to_string(step));
-    ChannelMemories memories{1h};
+    ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
     Quarantine quarantine;
     bool done = false;
     {
@@ -229,7 +229,7 @@ struct CountingStep final : OrderedStep {
 };
 
 TEST(ordered_steps_threads, each_is_alone_at_its_point_of_the_order) {
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   ChannelRegistry<> channels{{.states = &memories}};
   constexpr std::size_t threads = 3;
   const std::size_t each = repetitions(4000);
@@ -265,7 +265,7 @@ TEST(ordered_steps_threads, each_is_alone_at_its_point_of_the_order) {
 }
 
 TEST(ordered_steps_threads, one_that_is_refused_because_the_registry_ends_has_not_begun) {
-  ChannelMemories memories{1h};
+  ChannelMemories memories{KeptOptions{.cache_ttl = 1h}};
   for (std::size_t round = 0; round < repetitions(300); ++round) {
     auto channels = std::make_unique<ChannelRegistry<>>(RegistryOptions{.states = &memories});
     Subscription subscription = channels->subscribe("presence-a");
