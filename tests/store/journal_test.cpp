@@ -240,7 +240,7 @@ TEST(JournalTest, LosesNothingThatWasAcknowledgedWhenTheProgramIsKilled) {
     }
     close(ends[1]);
     std::uint64_t acknowledged = 0;
-    const unsigned messages = 20 + random() % 200;
+    const auto messages = static_cast<unsigned>(20 + random() % 200);
     for (unsigned i = 0; i < messages; ++i) {
       std::uint64_t settled = 0;
       ASSERT_EQ(read(ends[0], &settled, sizeof settled), static_cast<ssize_t>(sizeof settled));
