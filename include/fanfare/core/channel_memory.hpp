@@ -242,7 +242,8 @@ class ChannelMemories final : public ChannelStates {
         budget_(std::make_shared<KeptBudget>(options.bytes)),
         rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
 
-  [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept override {
+  [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view channel,
+                                                   [[maybe_unused]] bool& failed) noexcept override {
     const ChannelKind kind = ChannelName::kind(channel);
     const ChannelRule* const rule = rules_->find(channel);
     if (!ChannelName::ordered(kind) && !orders(rule)) return nullptr;
