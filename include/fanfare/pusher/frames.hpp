@@ -189,6 +189,13 @@ inline void append_user_id(std::string& to, const Member& member) {
 
 }  // namespace data
 
+/// Whether a client that comes back to a channel is sent all that it has missed.
+enum class Resumed : std::uint8_t {
+  not_asked,  ///< It has not said what it saw last.
+  yes,
+  no,  ///< It is sent what everybody is who comes.
+};
+
 /// The messages of a server. All but `error` and `cache_miss` have a JSON string as data, as every client expects.
 ///
 /// \pre     texts are UTF-8.
@@ -227,12 +234,12 @@ namespace frames {
 [[nodiscard]] inline std::string pong() { return event("pusher:pong", {}, "{}"); }
 
 /// The answer to a client that is in the channel now.
-/// \param resumed  to one that has said what it saw last: whether it is sent all that came then. Else it is sent what everybody
-///                 is who comes. Official clients pass over it.
+/// \param resumed  where it was asked for, it stands beside the data; official clients pass over it.
 [[nodiscard]] inline std::string subscription_succeeded(std::string_view channel, std::string_view data = "{}",
-                                                        std::optional<bool> resumed = {}) {
+                                                        Resumed resumed = Resumed::not_asked) {
   std::string text = event("pusher_internal:subscription_succeeded", channel, data);
-  if (resumed) text.replace(text.size() - 1, 1, *resumed ? R"(,"resumed":true})" : R"(,"resumed":false})");
+  if (resumed == Resumed::not_asked) return text;
+  text.replace(text.size() - 1, 1, resumed == Resumed::yes ? R"(,"resumed":true})" : R"(,"resumed":false})");
   return text;
 }
 

@@ -250,7 +250,7 @@ class Session {
   ///                 channel.
   /// \param resumed  to a client that has said what it saw last; see `frames::subscription_succeeded`.
   [[nodiscard]] Action subscribed(std::string_view channel, SubscribeOutcome outcome, std::string_view data = "{}",
-                                  std::optional<bool> resumed = {}) {
+                                  Resumed resumed = Resumed::not_asked) {
     if (!is_open()) return Nothing{};
     switch (outcome) {
       case SubscribeOutcome::subscribed: {

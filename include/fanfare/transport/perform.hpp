@@ -14,7 +14,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -137,7 +136,9 @@ template <class D, class C>
 void welcome(D& driver, C& connection, pusher::Session& session, const Entrance& entrance) {
   if (!entrance.again) {
     const std::string data = entrance.has_members ? pusher::data::presence(entrance.members) : std::string("{}");
-    const std::optional<bool> resumed = entrance.since ? std::optional(entrance.resumed) : std::nullopt;
+    const pusher::Resumed resumed = !entrance.since    ? pusher::Resumed::not_asked
+                                    : entrance.resumed ? pusher::Resumed::yes
+                                                       : pusher::Resumed::no;
     const pusher::Action action =
         session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data, resumed);
     const auto* const send = std::get_if<pusher::Send>(&action);
@@ -177,7 +178,7 @@ void perform(D& driver, Fanout<P, C>& fanout, C& connection, pusher::Session& se
     const JoinResult result = fanout.join(*app, subscribe->channel, connection, subscribe->member, subscribe->since);
     if (result == JoinResult::pending) return;
     // A channel without an order keeps nothing.
-    const std::optional<bool> resumed = subscribe->since ? std::optional(false) : std::nullopt;
+    const pusher::Resumed resumed = subscribe->since ? pusher::Resumed::no : pusher::Resumed::not_asked;
     action = session.subscribed(subscribe->channel, outcome_of(result), "{}", resumed);
   } else if (auto* const unsubscribe = std::get_if<pusher::Unsubscribe>(&action)) {
     const bool left = fanout.leave(*app, unsubscribe->channel, connection);
