@@ -510,6 +510,7 @@ class ChannelRegistry {
   }
 
   /// Subscribes with bindings that miss nothing: `setup(Subscription&)` runs before the subscription enters the channel.
+  /// Until this has returned, the subscription is this thread's alone, wherever the setup has moved it.
   /// \throws     what `setup` throws; nothing is left behind then.
   template <class Setup>
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
