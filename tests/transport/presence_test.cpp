@@ -2,6 +2,7 @@
 
 #include "support/heap.hpp"
 #include "support/memory_clients.hpp"
+#include "support/resting_port.hpp"
 
 #include <gtest/gtest.h>
 
@@ -557,22 +558,6 @@ TEST_F(PresenceLimits, WhoIsRefusedHasMissedNothing) {
 }
 
 // ---- without anything that moves bytes
-
-struct RestingPort {
-  RestingPort() { peers[1].number = 1; }
-  std::ptrdiff_t write(transport::Peer&, std::string_view bytes) noexcept {
-    return static_cast<std::ptrdiff_t>(bytes.size());
-  }
-  void broken(transport::Peer&) noexcept {}
-  void overflowed(transport::Peer&) noexcept {}
-  transport::Peer* find(std::string_view) noexcept { return nullptr; }
-  transport::Peer* at(std::uint32_t number) noexcept { return number < 2 ? &peers[number] : nullptr; }
-  transport::Peer peers[2];
-};
-struct RestingDoor final : transport::Door {
-  RestingDoor() : Door(1 << 20) {}
-  void wake() noexcept override {}
-};
 
 TEST(OrderedFanout, ARoomWithoutEventsDoesNotGrowAsClientsComeAndGo) {
   App app(open_app());
