@@ -208,7 +208,13 @@ class MemoryTransport final : public Door {
   }
 
   void entered(Client& client, const Entrance& entrance) noexcept {
-    if (!client.ended_) welcome(*this, client, client.session_, entrance);
+    if (client.ended_) return;
+    try {
+      welcome(*this, client, client.session_, entrance);
+    } catch (const std::bad_alloc&) {
+      client.deaf = true;
+      broken(client);
+    }
   }
   void terminate(Client& client) noexcept { client.failed_ = client.terminated_ = true; }
 
