@@ -1,7 +1,9 @@
 // What channels keep for those who come later, as clients see it.
 #include <fanfare/transport/fanout.hpp>
 
+#include "support/heap.hpp"
 #include "support/memory_clients.hpp"
+#include "support/resting_port.hpp"
 
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
@@ -324,6 +326,35 @@ TEST_F(KeptTest, WhoFallsBehindTheHistoryIsToldOfTheGap) {
   const Said said = client.run();
   EXPECT_EQ(said.back(), R"(pusher_internal:replayed long {"gap":true})");
   EXPECT_EQ(number_of(said[said.size() - 2]), 10'999);
+}
+
+TEST(KeptMemory, WhoCatchesUpWhenMemoryIsExhaustedIsCountedOutInTheEnd) {
+  bool failed = true;
+  for (std::size_t n = 0; failed; ++n) {
+    ASSERT_LT(n, 2000U);
+    App app(three_kinds());
+    for (int i = 0; i < 300; ++i) ASSERT_TRUE(app.trigger("long", "e", numbered(i)));
+    RestingPort port;
+    RestingDoor door;
+    transport::Fanout<RestingPort, transport::Peer> fanout(port, door, {});
+    const auto turn = [&] {
+      while (fanout.drain()) fanout.flush();
+      fanout.flush();
+    };
+    Heap::fail_after(n, n % 2 == 0);
+    static_cast<void>(fanout.join(app, "long", port.peers[0]));
+    turn();
+    failed = Heap::succeed() != 0;
+    EXPECT_TRUE(failed || fanout.membership(app, "long", port.peers[0]));
+    fanout.leave_all(port.peers[0]);
+    turn();
+    EXPECT_FALSE(app.occupied("long")) << n;
+    fanout.tidy();
+    EXPECT_EQ(fanout.channels(), 0U) << n;
+    port.peers[0].backlog.reset();
+    fanout.close();
+    if (HasFailure()) return;
+  }
 }
 
 }  // namespace

@@ -99,12 +99,11 @@ struct Wish final : MessageLink, OrderedStep {
       return false;
     }
   }
-  /// The next piece of what it has missed. \throws `std::bad_alloc`; it is as before then.
+  /// The next piece of what it has missed. \throws `std::bad_alloc`; it cannot be gone on with then.
   void go_on(ChannelMemory& memory) {
     AppEvent miss{.kind = AppEvent::Kind::cache_miss};
     if (memory.caches()) miss.channel = entrance.channel;
     memory.go_on(entrance.replay, replay_bytes);
-    sent = false;
     entrance.again = true;
     take_cached(memory, std::move(miss));
   }
@@ -135,8 +134,8 @@ struct Wish final : MessageLink, OrderedStep {
   bool counted = false;
 };
 
-/// What a connection has missed of a channel that it is on its way into, piece by piece. With the last one it enters, where it
-/// is then.
+/// What a connection has missed of a channel that it is on its way into, piece by piece. With the last one it enters, where
+/// it is then.
 struct CatchUp final : OrderedStep {
   explicit CatchUp(Wish& wish) noexcept : wish_(wish) {}
 

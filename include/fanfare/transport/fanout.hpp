@@ -479,28 +479,38 @@ class Fanout {
     }
   }
 
+  /// Who waits for what it has wished, and the place that it is to have.
+  struct Wisher {
+    Connection* connection = nullptr;
+    detail::OrderedPlace* place = nullptr;
+  };
+  /// \returns   nobody if it has gone, has left the channel again, or has even wished again.
+  [[nodiscard]] Wisher wisher(const detail::Wish& wish) noexcept {
+    Connection* const connection = port_.at(wish.connection);
+    if (connection == nullptr || connection->generation != wish.generation) return {};
+    const detail::Membership* const membership = connection->memberships.find(static_cast<std::uint32_t>(wish.tag));
+    if (membership == nullptr) return {};
+    detail::OrderedPlace& place = ordered_[*membership];
+    if (place.position != detail::OrderedPlace::pending || place.from != wish.number) return {};
+    return {connection, &place};
+  }
+
   /// The mailbox has come to the place of a wish.
   void enter(std::unique_ptr<detail::Wish> wish) noexcept {
     const auto number = static_cast<std::uint32_t>(wish->tag);
     LoopChannel& channel = channels_[number];
     if (channel.generation != wish->tag >> 32U) return;
     --channel.wishes;
-    Connection* const connection = port_.at(wish->connection);
-    const detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
-                                                     ? nullptr
-                                                     : connection->memberships.find(number);
-    if (membership == nullptr) return note_vacated(channel);
-    detail::OrderedPlace& place = ordered_[*membership];
-    // It may have left again, and even wished again.
-    if (place.position != detail::OrderedPlace::pending || place.from != wish->number) return note_vacated(channel);
+    const auto [connection, place] = wisher(*wish);
+    if (connection == nullptr) return note_vacated(channel);
     if (wish->entrance.replay.more) return begin_to_catch_up(channel, *connection, std::move(wish));
     try {
       entered_.reserve(entered_.size() + 1);
       make_room(channel);
       const std::size_t before = channel.members.size();
       channel.members.push_back(connection);
-      place.position = static_cast<std::uint32_t>(before);
-      place.from = sequence_;
+      place->position = static_cast<std::uint32_t>(before);
+      place->from = sequence_;
       entered_.push_back(connection);
     } catch (const std::bad_alloc&) {
       return fail(*connection);
@@ -516,6 +526,7 @@ class Fanout {
       port_.entered(connection, wish->entrance);
     }
     ++channel.wishes;
+    wish->sent = false;
     wish->entrance.members.clear();
     try {
       catching_up_.push_back(std::move(wish));
@@ -546,37 +557,28 @@ class Fanout {
   enum class Progress : std::uint8_t { more, waits, over };
 
   [[nodiscard]] Progress catch_up(std::unique_ptr<detail::Wish>& wish) noexcept {
-    const auto number = static_cast<std::uint32_t>(wish->tag);
-    LoopChannel& channel = channels_[number];
+    LoopChannel& channel = channels_[static_cast<std::uint32_t>(wish->tag)];
     if (channel.generation != wish->tag >> 32U) return Progress::over;
-    Connection* const connection = port_.at(wish->connection);
-    const detail::Membership* const membership = connection == nullptr || connection->generation != wish->generation
-                                                     ? nullptr
-                                                     : connection->memberships.find(number);
+    Connection* const connection = wisher(*wish).connection;
     const auto leave = [&] {
       --channel.wishes;
       note_vacated(channel);
       return Progress::over;
     };
-    if (membership == nullptr || connection->deaf) return leave();
-    const detail::OrderedPlace& place = ordered_[*membership];
-    if (place.position != detail::OrderedPlace::pending || place.from != wish->number) return leave();
+    if (connection == nullptr || connection->deaf) return leave();
     if (connection->backlog != nullptr && connection->backlog->bytes() > detail::Wish::replay_bytes) {
       return Progress::waits;
     }
     detail::CatchUp what(*wish);
-    const TriggerResult result = step(channel, what, "pusher_internal:member_added", {});
-    if (result.error != errc::ok || !what.done ||
-        (wish->entrance.has_members && wish->entrance.replay.reach == Reach::gap)) {
-      // Who is present cannot be told to somebody who has missed who came and went.
-      if (wish->sent) static_cast<void>(wish.release());
-      fail(*connection);
-      return wish == nullptr ? Progress::over : leave();
-    }
+    static_cast<void>(step(channel, what, "pusher_internal:member_added", {}));
+    // Who is present cannot be told to somebody who has missed who came and went.
+    const bool lost = wish->entrance.has_members && wish->entrance.replay.reach == Reach::gap;
+    if (!what.done || lost) fail(*connection);
     if (wish->sent) {
       static_cast<void>(wish.release());  // the mailbox's: it enters there
       return Progress::over;
     }
+    if (connection->deaf) return leave();
     if constexpr (requires { port_.entered(*connection, wish->entrance); }) {
       port_.entered(*connection, wish->entrance);
     }
