@@ -487,7 +487,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true>, priv
       const std::size_t colon = token_prefix(line);
       if (colon == 0 || colon == line.size() || line[colon] != ':' || taken_fields_ == limits_.fields) return false;
       const std::string_view name = line.substr(0, colon);
-      const std::string_view value = without_space(line.substr(colon + 1));
+      const std::string_view value = trim(line.substr(colon + 1));
       switch (name.size()) {
         case 4:  // the sizes of the names below
           if (!is_name(name, "host")) break;
@@ -552,14 +552,6 @@ class RequestReader final : private boost::beast::http::basic_parser<true>, priv
     line = rest.substr(0, size);
     rest.remove_prefix(size + 2);
     return true;
-  }
-
-  /// As `trim`, for what has at most a space or two.
-  [[nodiscard]] static std::string_view without_space(std::string_view text) noexcept {
-    const auto is_space = [](char c) { return c == ' ' || c == '\t'; };
-    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-    return text;
   }
 
   [[nodiscard]] ParserError read_size_line(std::string_view line) {
