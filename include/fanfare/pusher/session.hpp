@@ -64,8 +64,8 @@ struct Ping {
 struct Subscribe {
   std::string channel;
   MemberPtr member{};  ///< Whom it enters as: of a presence channel, and null for all others.
-  std::optional<EventId>
-      since{};  ///< The last event of the channel that it says it has seen; empty where it says what is no id.
+  /// The last event of the channel that it says it has seen; empty where it says what is no id.
+  std::optional<EventId> since{};
   friend bool operator==(const Subscribe& a, const Subscribe& b) {
     if (a.channel != b.channel || a.since != b.since || (a.member == nullptr) != (b.member == nullptr)) return false;
     return a.member == nullptr || *a.member == *b.member;
