@@ -306,7 +306,7 @@ TEST(ProtocolRules, V07_TheActivityTimeoutIsToldToAll) {
 TEST(ProtocolRules, O09_OfSeveralReasonsToRefuseTheFirstIsTold) {
   App app(options_with_key({.enabled = false, .tls_only = true, .allowed_origins = {"example.com"}}));
   App enabled(options_with_key({.tls_only = true, .allowed_origins = {"example.com"}}));
-  const auto code = [](const App* served, const pusher::Opening& opening) {
+  const auto code = [](App* served, const pusher::Opening& opening) {
     Session session({1, 2});
     const Action action = session.open(served, opening, 0ms);
     const auto* const close = std::get_if<Close>(&action);

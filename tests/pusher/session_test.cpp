@@ -233,7 +233,7 @@ TEST_F(SessionTest, BoundsTheReasons) {
   for (const std::string& noise : {std::string(4000, 'k'), std::string(4000, '\xff'), std::string(1000, '\0'),
                                    std::string(39, 'x') + "€€€€", std::string("\n\x80")}) {
     for (const std::string& query : {"protocol=" + noise, "protocol=7&version=" + noise, noise}) {
-      for (const App* const known : {static_cast<const App*>(nullptr), static_cast<const App*>(&app)}) {
+      for (App* const known : {static_cast<App*>(nullptr), &app}) {
         Session session({1, 2});
         const Action action = session.open(known, {.query = query, .key = noise}, 0ms);
         const auto* const close = std::get_if<Close>(&action);
@@ -560,7 +560,7 @@ TEST_F(Rules, rule_7_4000_means_tls_alone) {
   App tls_only(complete({.tls_only = true}));
   App disabled(complete({.enabled = false}));
   App guarded(complete({.allowed_origins = {"example.com"}}));
-  const auto code = [&](const App* served, const Opening& opening) {
+  const auto code = [&](App* served, const Opening& opening) {
     Session refused({1, 2});
     return std::get<Close>(refused.open(served, opening, now)).code;
   };

@@ -285,6 +285,19 @@ TEST_F(MemoryTest, OneThatDrainsTurnsNewClientsAway) {
   EXPECT_EQ(take(a), Texts{event("1")});
 }
 
+TEST(Memory, WhoIsRefusedTakesNoPlace) {
+  pusher::AppList apps;
+  App* const app =
+      apps.add({.id = "1", .key = "key", .secret = "secret", .max_connections = 1, .allowed_origins = {"example.com"}});
+  MemoryTransport transport(apps);
+  transport.connect("/app/key?protocol=7", {.origin = "https://example.org"});
+  EXPECT_EQ(app->connections(), 0U);
+  transport.connect("/app/key?protocol=7", {.origin = "https://example.com"});
+  EXPECT_EQ(app->connections(), 1U);
+  transport.run();
+  EXPECT_EQ(app->connections(), 1U);
+}
+
 TEST(Memory, MayEndBeforeItsApplications) {
   pusher::AppList apps;
   App& app = *apps.add({.id = "1", .key = "key", .secret = "secret"});

@@ -51,7 +51,7 @@ class PerformTest : public testing::Test {
 
   Done perform(pusher::Action action) {
     transport.done.clear();
-    transport::perform(transport, fanout, connection, session, &app, std::move(action));
+    transport::perform(transport, fanout, connection, session, std::move(action));
     return transport.done;
   }
 

@@ -167,7 +167,7 @@ class Session {
   /// \param app  the application with the key; null if there is none.
   /// \returns    `Send` with `pusher:connection_established`; or `Close`.
   /// \pre        it is called once, before everything else, and not after `close`.
-  [[nodiscard]] Action open(const App* app, const Opening& opening, Milliseconds now) {
+  [[nodiscard]] Action open(App* app, const Opening& opening, Milliseconds now) {
     FANFARE_ASSERT(state_ == State::fresh, "a session is opened once");
     if (opening.draining) return close(close_code::reconnect, "The server is about to stop: please connect again");
     if (!opening.path_found) {
@@ -373,7 +373,7 @@ class Session {
   [[nodiscard]] const SocketId& socket_id() const noexcept { return id_; }
 
   /// The application that has let the client in; null if none has.
-  [[nodiscard]] const App* app() const noexcept { return app_; }
+  [[nodiscard]] App* app() const noexcept { return app_; }
 
   /// Whether the client was let in and no `Close` has been returned.
   [[nodiscard]] bool is_open() const noexcept { return state_ == State::open; }
@@ -713,7 +713,7 @@ class Session {
   }
 
   SocketId id_;
-  const App* app_ = nullptr;
+  App* app_ = nullptr;
   std::unique_ptr<const Member> user_;  // who is signed in; null: nobody
   std::uint32_t since_ = 0;             // when the client was heard last, or asked
   std::uint32_t opened_ = 0;

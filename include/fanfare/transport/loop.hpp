@@ -92,12 +92,13 @@ struct Connection final : Peer {
     explicit Http(const http::ParserLimits& limits) noexcept : parser(limits) {}
     http::Parser parser;
     bool told_to_continue = false;
+    std::uint32_t deadline = 0;
   };
   struct WebSocket {
     explicit WebSocket(pusher::SocketId id) noexcept : session(id) {}
-    websocket::Receiver receiver;
+    [[no_unique_address]] websocket::Receiver receiver;  // the next one stands in its last bytes
+    std::uint32_t deadline = 0;
     pusher::Session session;
-    App* app = nullptr;  ///< that has admitted it
   };
 
   /// A session of an HTTP fallback.
@@ -144,7 +145,11 @@ struct Connection final : Peer {
 
   [[nodiscard]] Http* http() noexcept { return is_websocket ? nullptr : &protocol.http; }
   [[nodiscard]] WebSocket* websocket() noexcept { return is_websocket ? &protocol.websocket : nullptr; }
-  /// Begins a session, which takes the place of what the connection was.
+  /// When its time is up, in seconds of the loop's clock; of everything but open WebSockets.
+  [[nodiscard]] std::uint32_t& deadline() noexcept {
+    return is_websocket ? protocol.websocket.deadline : protocol.http.deadline;
+  }
+  /// Begins a session, which takes the place of what the connection was. It has no deadline.
   WebSocket& become_websocket(pusher::SocketId id) noexcept {
     static_assert(std::is_nothrow_constructible_v<WebSocket, pusher::SocketId>);
     if (is_websocket) {
@@ -183,7 +188,6 @@ struct Connection final : Peer {
   bool is_websocket : 1 = false;      ///< Which of its protocols it has.
   std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
   const int descriptor;
-  std::uint32_t deadline = 0;  ///< In seconds of the loop's clock; of everything but open WebSockets.
   union Protocol {
     explicit Protocol(const http::ParserLimits& limits) noexcept : http(limits) {}
     Protocol(const Protocol&) = delete;
@@ -197,7 +201,7 @@ struct Connection final : Peer {
  private:
   Connection(int descriptor_, const http::ParserLimits& limits) noexcept : descriptor(descriptor_), protocol(limits) {}
 };
-static_assert(sizeof(Connection) <= 152, "there are many of them");
+static_assert(sizeof(Connection) <= 136, "there are many of them");
 
 /// The state that the loops of one server share. Lives longer than they.
 struct LoopGroup {

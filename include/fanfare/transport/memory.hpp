@@ -115,7 +115,6 @@ class MemoryTransport final : public Door {
     std::size_t taken_ = 0;  // of its bytes
     std::size_t window_ = std::numeric_limits<std::size_t>::max();
     pusher::Session session_;
-    App* app_ = nullptr;
     std::uint64_t address_ = 0;
     bool ended_ = false;
     bool failed_ = false;
@@ -135,22 +134,15 @@ class MemoryTransport final : public Door {
     const bool path_found = path.starts_with("/app/") && path.find('/', 5) == std::string_view::npos;
     const std::string_view key = path_found ? path.substr(5) : std::string_view{};
     App* const app = path_found ? apps_.find_by_key(key) : nullptr;
-    const Admission admission =
-        app != nullptr && !from.over_capacity ? app->admit_from(from.address) : Admission::app_full;
-    if (admission == Admission::admitted) {
-      client.app_ = app;
-      client.address_ = from.address;
-    }
     const pusher::Opening opening{.query = query,
                                   .draining = draining_,
-                                  .full = !from.over_capacity && admission == Admission::app_full,
                                   .path_found = path_found,
                                   .key = key,
                                   .origin = from.origin,
                                   .tls = from.tls,
-                                  .over_capacity = from.over_capacity,
-                                  .address_full = admission == Admission::address_full};
-    act(client, client.session_.open(app, opening, now_));
+                                  .over_capacity = from.over_capacity};
+    client.address_ = from.address;
+    act(client, transport::open(client.session_, app, client.address_, opening, now_));
     return client;
   }
 
@@ -244,7 +236,7 @@ class MemoryTransport final : public Door {
 
  private:
   void act(Client& client, pusher::Action action) {
-    perform(*this, fanout_, client, client.session_, client.app_, std::move(action));
+    perform(*this, fanout_, client, client.session_, std::move(action));
   }
 
   void take(Client& client) {
@@ -275,8 +267,8 @@ class MemoryTransport final : public Door {
 
   void end(Client& client) noexcept {
     if (std::exchange(client.ended_, true)) return;
-    part(fanout_, client, &client.session_, client.app_);
-    if (client.app_ != nullptr) client.app_->dismiss_from(client.address_);
+    part(fanout_, client, &client.session_);
+    if (App* const app = client.session_.app()) app->dismiss_from(client.address_);
   }
 
   pusher::AppList& apps_;

@@ -11,6 +11,7 @@
 #include <fanfare/pusher/socket_id.hpp>
 #include <fanfare/transport/fanout.hpp>
 
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -122,11 +123,34 @@ void greet(D& driver, C& connection, const App& app, const pusher::SignIn& user)
 
 }  // namespace detail
 
+/// Opens a client's session, and counts it in where it is let in. See `App::dismiss_from` for its end.
+/// \param address   see `App::admit_from`.
+/// \param opening   what is known of the client; whether there is room for it is found out here.
+/// \throws          `std::bad_alloc`; the client is not counted then.
+[[nodiscard]] inline pusher::Action open(pusher::Session& session, App* app, std::uint64_t address,
+                                         pusher::Opening opening, std::chrono::milliseconds now) {
+  struct Place {
+    ~Place() {
+      if (app != nullptr && session.app() == nullptr) app->dismiss_from(address);
+    }
+    const pusher::Session& session;
+    std::uint64_t address;
+    App* app = nullptr;
+  } place{session, address};
+  if (app != nullptr && !opening.over_capacity) {
+    const Admission admission = app->admit_from(address);
+    if (admission == Admission::admitted) place.app = app;
+    opening.full = admission == Admission::app_full;
+    opening.address_full = admission == Admission::address_full;
+  }
+  return session.open(app, opening, now);
+}
+
 /// Takes a connection out of everything that it is in: at its end, or as soon as the end is certain.
 template <class P, class C>
-void part(Fanout<P, C>& fanout, C& connection, const pusher::Session* session, App* app) noexcept {
+void part(Fanout<P, C>& fanout, C& connection, const pusher::Session* session) noexcept {
   fanout.leave_all(connection);
-  if (std::exchange(connection.signed_in, false)) app->sign_out(session->user_id());
+  if (std::exchange(connection.signed_in, false)) session->app()->sign_out(session->user_id());
 }
 
 /// Tells a connection what it finds in a channel that has an order. For this a driver has one function more:
@@ -167,12 +191,11 @@ void welcome(D& driver, C& connection, pusher::Session& session, const Entrance&
   }
 }
 
-/// \param app   the application that the session is with; may be null while no action joins or leaves.
-/// \throws      what the driver throws.
+/// \throws   what the driver throws.
 template <class D, class P, class C>
-void perform(D& driver, Fanout<P, C>& fanout, C& connection, pusher::Session& session, App* app,
-             pusher::Action action) {
+void perform(D& driver, Fanout<P, C>& fanout, C& connection, pusher::Session& session, pusher::Action action) {
   static_assert(Driver<D, C>, "fanfare: perform: the type does not satisfy the concept fanfare::transport::Driver");
+  App* const app = session.app();  // null where it has none, and neither joins nor leaves
   // An action that joins or leaves has an answer, which is an action too.
   if (auto* const subscribe = std::get_if<pusher::Subscribe>(&action)) {
     const JoinResult result = fanout.join(*app, subscribe->channel, connection, subscribe->member, subscribe->since);

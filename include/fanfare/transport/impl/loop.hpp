@@ -286,7 +286,7 @@ inline void Loop::add(const Socket& socket) {
     return uncount();
   }
   take_slot(connection);
-  connection->deadline = seconds_from_now(group_.options.request_timeout);
+  connection->deadline() = seconds_from_now(group_.options.request_timeout);
   if (draining_ ||
       watch(descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {connection->number, connection->generation})) {
     destroy(*connection);
@@ -449,7 +449,7 @@ inline std::size_t Loop::process_http(Connection& connection, std::string_view b
     }
     if (result.state == http::ParserState::incomplete) {
       if (http.parser.idle()) break;
-      if (began) connection.deadline = seconds_from_now(group_.options.request_timeout);
+      if (began) connection.deadline() = seconds_from_now(group_.options.request_timeout);
       if (http.parser.expects_continue() && !std::exchange(http.told_to_continue, true)) {
         send_answers_of(connection);
         fanout_.send(connection, http::continue_response);
@@ -457,7 +457,7 @@ inline std::size_t Loop::process_http(Connection& connection, std::string_view b
       break;
     }
     http.told_to_continue = false;
-    connection.deadline = seconds_from_now(group_.options.keep_alive_timeout);
+    connection.deadline() = seconds_from_now(group_.options.keep_alive_timeout);
     request(connection, *http.parser.take(parser_memory_));
     if (connection.state != Connection::State::http) break;
   }
@@ -613,30 +613,24 @@ inline void Loop::open_session(Connection& connection, std::string_view key, con
   connection.counted = true;
   const bool over_capacity = group_.options.max_connections != 0 && clients >= group_.options.max_connections;
   App* const app = path_found ? group_.apps.find_by_key(key) : nullptr;
-  Admission admission = Admission::app_full;
-  if (app != nullptr && !over_capacity) {
-    AddressNumber address = 0;
-    if (app->counts_addresses()) {
-      address = group_.options.forwarded_for ? forwarded_address(request.last_field("x-forwarded-for"))
-                                             : peer_address(carrier.descriptor);
-      if (address != 0) addresses_.reserve(addresses_.size() + 1);
-    }
-    admission = app->admit_from(address);
-    if (admission == Admission::admitted) {
-      socket.app = app;
-      if (address != 0) addresses_.insert_or_assign(connection.number, address);  // reserved
-    }
+  AddressNumber address = 0;
+  if (app != nullptr && !over_capacity && app->counts_addresses()) {
+    address = group_.options.forwarded_for ? forwarded_address(request.last_field("x-forwarded-for"))
+                                           : peer_address(carrier.descriptor);
+    if (address != 0) addresses_.reserve(addresses_.size() + 1);
   }
   const pusher::Opening opening{.query = request.query(),
                                 .draining = draining_,
-                                .full = app != nullptr && !over_capacity && admission == Admission::app_full,
                                 .path_found = path_found,
                                 .key = key,
                                 .origin = request.field("origin"),
                                 .tls = carrier.tls() != nullptr,
-                                .over_capacity = over_capacity,
-                                .address_full = admission == Admission::address_full};
-  perform(connection, socket.session.open(app, opening, now_));
+                                .over_capacity = over_capacity};
+  pusher::Action action = transport::open(socket.session, app, address, opening, now_);
+  if (address != 0 && socket.session.app() != nullptr) {
+    addresses_.insert_or_assign(connection.number, address);  // reserved
+  }
+  perform(connection, std::move(action));
   send_replies(connection);
 }
 
@@ -653,7 +647,7 @@ inline pusher::SocketId Loop::new_socket_id(std::uint32_t number) {
 
 inline void Loop::perform(Connection& connection, pusher::Action action) {
   Connection::WebSocket& socket = *connection.websocket();
-  transport::perform(*this, fanout_, connection, socket.session, socket.app, std::move(action));
+  transport::perform(*this, fanout_, connection, socket.session, std::move(action));
 }
 
 // ---- connections go
@@ -674,7 +668,7 @@ inline void Loop::writable(Connection& connection) {
 inline void Loop::closing(Connection& connection) {
   if (connection.state == Connection::State::closing) return;
   connection.state = Connection::State::closing;
-  connection.deadline = seconds_from_now(group_.options.close_timeout);
+  connection.deadline() = seconds_from_now(group_.options.close_timeout);
   leave(connection);
   dismiss(connection);
 }
@@ -684,20 +678,20 @@ inline void Loop::dismiss(Connection& connection) noexcept {
   Connection::WebSocket* const socket = connection.websocket();
   if (socket == nullptr || !connection.counted) return;
   connection.counted = false;
-  if (socket->app != nullptr) {
+  if (App* const app = socket->session.app()) {
     AddressNumber address = 0;
     if (const auto counted = addresses_.find(connection.number); counted != addresses_.end()) {
       address = counted->second;
       addresses_.erase(counted);
     }
-    std::exchange(socket->app, nullptr)->dismiss_from(address);
+    app->dismiss_from(address);
   }
   group_.clients.fetch_sub(1, std::memory_order_relaxed);
 }
 
 inline void Loop::leave(Connection& connection) noexcept {
   const Connection::WebSocket* const socket = connection.websocket();
-  part(fanout_, connection, socket == nullptr ? nullptr : &socket->session, socket == nullptr ? nullptr : socket->app);
+  part(fanout_, connection, socket == nullptr ? nullptr : &socket->session);
 }
 
 inline void Loop::close_output_when_sent(Connection& connection) {
@@ -730,7 +724,7 @@ inline void Loop::destroy(Connection& connection) noexcept {
   if (connection.carried() != nullptr) {
     Connection& session = *connection.carried()->session;
     session.xhr()->receiver = nullptr;
-    session.deadline = seconds_from_now(xhr_pause);
+    session.deadline() = seconds_from_now(xhr_pause);
     connection.seldom->carried.reset();
   }
   if (connection.xhr() != nullptr) {
@@ -833,7 +827,7 @@ inline void Loop::sweep(Connection& connection) {
   const auto now = seconds_from_now(std::chrono::seconds(0));
   if (connection.state == Connection::State::carrying) return sweep_carrier(connection);
   if (connection.state == Connection::State::moving) return;
-  if (connection.xhr() != nullptr && connection.xhr()->receiver == nullptr && now > connection.deadline) {
+  if (connection.xhr() != nullptr && connection.xhr()->receiver == nullptr && now > connection.deadline()) {
     return destroy(connection);
   }
   if (connection.state == Connection::State::websocket) {
@@ -845,7 +839,7 @@ inline void Loop::sweep(Connection& connection) {
     }
     return;
   }
-  if (now <= connection.deadline) return;  // without its fraction, it may still be to come
+  if (now <= connection.deadline()) return;  // without its fraction, it may still be to come
   const bool can_answer = connection.tls() == nullptr || !connection.tls()->handshaking();
   if (connection.state != Connection::State::http || connection.http()->parser.idle() || !can_answer) {
     return destroy(connection);

@@ -100,7 +100,7 @@ inline void Loop::xhr_carry(Connection& connection, Connection& session, const h
   if (Connection* const older = session.xhr()->receiver) destroy(*older);
   connection.make_seldom().carried = std::make_unique<Connection::Carried>(Connection::Carried{&session, to});
   connection.state = Connection::State::carrying;
-  connection.deadline = seconds_from_now(xhr_poll_time);
+  connection.deadline() = seconds_from_now(xhr_poll_time);
   session.xhr()->receiver = &connection;
   session.xhr()->streaming = streaming;
   session.xhr()->carried_units = 0;
@@ -184,11 +184,11 @@ inline void Loop::xhr_send_lines(Connection& session, Connection& receiver, std:
 inline void Loop::xhr_release(Connection& receiver, bool open) {
   Connection& session = *receiver.carried()->session;
   session.xhr()->receiver = nullptr;
-  session.deadline = seconds_from_now(xhr_pause);
+  session.deadline() = seconds_from_now(xhr_pause);
   receiver.seldom->carried.reset();
   if (open) {
     receiver.state = Connection::State::http;
-    receiver.deadline = seconds_from_now(group_.options.keep_alive_timeout);
+    receiver.deadline() = seconds_from_now(group_.options.keep_alive_timeout);
     return read_later(receiver);
   }
   closing(receiver);
@@ -221,7 +221,7 @@ inline void Loop::answer_polls() {
 /// A poll is not held for ever: something on the way might give it up.
 inline void Loop::sweep_carrier(Connection& receiver) {
   Connection& session = *receiver.carried()->session;
-  if (session.xhr()->streaming || seconds_from_now(std::chrono::seconds(0)) <= receiver.deadline) return;
+  if (session.xhr()->streaming || seconds_from_now(std::chrono::seconds(0)) <= receiver.deadline()) return;
   std::string lines = std::exchange(session.xhr()->before, {});
   lines += xhr::heartbeat_line;
   xhr_send_lines(session, receiver, std::move(lines), false);
