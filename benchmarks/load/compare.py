@@ -173,13 +173,21 @@ def prepare_soketi():
     fetch(directory, directory / "package.json", ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"])
 
 
-def prepare_websocketpp():
-    source, program = HERE / "peers/websocketpp/server.cpp", PEERS / "websocketpp"
+def compile_peer(name, *options):
+    """Compiles peers/NAME/server.cpp, unless it has been."""
+    source, program = HERE / "peers" / name / "server.cpp", PEERS / name
     PEERS.mkdir(parents=True, exist_ok=True)
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        print("compare.py: compiling the server on websocketpp", file=sys.stderr)
-        run([os.environ.get("CXX", "g++"), "-std=c++17", "-O3", "-march=native", "-DASIO_STANDALONE", "-pthread",
-             source, "-o", program], ROOT)
+        print(f"compare.py: compiling {source.relative_to(ROOT)}", file=sys.stderr)
+        run([os.environ.get("CXX", "g++"), "-O3", "-march=native", source, "-o", program, *options], ROOT)
+
+
+def prepare_websocketpp():
+    compile_peer("websocketpp", "-std=c++17", "-DASIO_STANDALONE", "-pthread")
+
+
+def prepare_floor():
+    compile_peer("floor", "-std=c++20", "-Wno-deprecated-declarations", "-lcrypto")
 
 
 def fanfare(options, port, directory, threads=1):
@@ -207,6 +215,10 @@ def websocketpp(*flags):
     return lambda _options, port, _directory: ([str(PEERS / "websocketpp"), str(port), *flags], {})
 
 
+def floor(_options, port, _directory):
+    return [str(PEERS / "floor"), str(port)], {}
+
+
 def custom(template):
     def command(_options, port, _directory):
         words = {"port": str(port), "app": APP, "id": IDENTIFIER, "key": KEY, "secret": SECRET}
@@ -226,6 +238,7 @@ SERVERS = {
     "ws": (prepare_ws, ws, "a loop over a set of sockets, with Node and ws"),
     "websocketpp": (prepare_websocketpp, websocketpp(), "websocketpp's own server, one thread, a text for each send"),
     "websocketpp-prepared": (prepare_websocketpp, websocketpp("--prepared"), "likewise, one message framed for all"),
+    "floor": (prepare_floor, floor, "no server: the system calls alone that one channel's deliveries take"),
 }
 
 
