@@ -11,6 +11,9 @@ usage: micro.py micro [FILTER] [OPTION]...
                        all that match counts then, which takes the luck of where code lies in memory out of a ratio.
   --store              writes the measured ratios into guard.json instead
 
+  --own-process        gives each repetition a process of its own, with memory in which nothing has been yet: what a
+                       hundred thousand objects cost depends on where they lie
+
   --program PATH       the benchmarks (build/release/benchmarks/fanfare-microbench)
   --repetitions N      how often each benchmark runs, in random order among the others (15)
   --min-time S         for how long, each time (0.02)
@@ -24,6 +27,7 @@ exit codes: 0: done; 1: a benchmark failed or a ratio is worse; 2: wrong use
 import argparse
 import json
 import pathlib
+import random
 import re
 import statistics
 import subprocess
@@ -43,32 +47,39 @@ def plain_name(name):
     return re.sub(r"/(iterations:\d+|min_time:[\d.]+|repeats:\d+|real_time)", "", name)
 
 
-def run(command, **options):
+def run(command):
     try:
-        return subprocess.run(command, check=True, **options).stdout
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
     except OSError as error:
         raise Failed(f"{command[0]} does not run: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
-        raise Failed(f"{command[0]} ended with {error.returncode}") from error
+        raise Failed(f"{command[0]} ended with {error.returncode}\n{error.stderr}") from error
 
 
 def measure(options, pattern):
     """Runs all whose names match. Returns {name: {"ns": median, counter: median}}, in the program's order."""
     options.json.parent.mkdir(parents=True, exist_ok=True)
     chosen = [str(options.program), f"--benchmark_filter={pattern}"]
-    listed = run([*chosen, "--benchmark_list_tests=true"], stdout=subprocess.PIPE, text=True).splitlines()
+    listed = run([*chosen, "--benchmark_list_tests=true"]).splitlines()
     if not listed:
         raise Failed(f"no benchmark matches {pattern}")
-    command = [
-        *chosen,
-        f"--benchmark_repetitions={options.repetitions}",
+    output = [
         f"--benchmark_min_time={options.min_time}",
-        "--benchmark_enable_random_interleaving=true",
         f"--benchmark_out={options.json}",
         "--benchmark_out_format=json",
     ]
-    run(command, stdout=subprocess.DEVNULL)
-    report = json.loads(options.json.read_text())
+    if options.own_process:
+        report = {"benchmarks": []}
+        for _ in range(options.repetitions):
+            for name in random.sample(listed, len(listed)):
+                run([str(options.program), f"--benchmark_filter=^{re.escape(name)}$", *output])
+                once = json.loads(options.json.read_text())
+                report["benchmarks"] += once["benchmarks"]
+        options.json.write_text(json.dumps({**once, **report}, indent=2) + "\n")
+    else:
+        repetitions = f"--benchmark_repetitions={options.repetitions}"
+        run([*chosen, repetitions, "--benchmark_enable_random_interleaving=true", *output])
+        report = json.loads(options.json.read_text())
 
     measured = {plain_name(name): {} for name in listed}
     for entry in report["benchmarks"]:
@@ -192,6 +203,7 @@ def main():
     parser.add_argument("filter", nargs="?")
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--store", action="store_true")
+    parser.add_argument("--own-process", action="store_true")
     parser.add_argument("--program", type=pathlib.Path,
                         default=ROOT / "build/release/benchmarks/fanfare-microbench")
     parser.add_argument("--repetitions", type=int, default=15)
