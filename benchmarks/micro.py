@@ -9,6 +9,7 @@ usage: micro.py micro [FILTER] [OPTION]...
   guard                measures what guard.json has ratios of, and fails where one is worse than the stored ratio by
                        more than its tolerance. A name in it may have a * in place of one part; the smallest median of
                        all that match counts then, which takes the luck of where code lies in memory out of a ratio.
+                       One that says "own_process" is measured as with --own-process.
   --store              writes the measured ratios into guard.json instead
 
   --own-process        gives each repetition a process of its own, with memory in which nothing has been yet: what a
@@ -56,7 +57,7 @@ def run(command):
         raise Failed(f"{command[0]} ended with {error.returncode}\n{error.stderr}") from error
 
 
-def measure(options, pattern):
+def measure(options, pattern, own_process):
     """Runs all whose names match. Returns {name: {"ns": median, counter: median}}, in the program's order."""
     options.json.parent.mkdir(parents=True, exist_ok=True)
     chosen = [str(options.program), f"--benchmark_filter={pattern}"]
@@ -68,7 +69,7 @@ def measure(options, pattern):
         f"--benchmark_out={options.json}",
         "--benchmark_out_format=json",
     ]
-    if options.own_process:
+    if own_process:
         report = {"benchmarks": []}
         for _ in range(options.repetitions):
             for name in random.sample(listed, len(listed)):
@@ -161,11 +162,17 @@ def guard(options):
     try:
         table = json.loads(options.table.read_text())
         entries = table["ratios"]
-        names = sorted({entry[key] for entry in entries for key in ("numerator", "denominator")})
+        names = {True: set(), False: set()}
+        for entry in entries:
+            names[options.own_process or entry.get("own_process", False)] |= {entry["numerator"], entry["denominator"]}
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"{options.table} cannot be read: {error}") from error
-    pattern = "^(" + "|".join(name_pattern(name) for name in names) + ")(/iterations:.*|/real_time)?$"
-    medians = measure(options, pattern)
+    medians = {}
+    for own_process, those in names.items():
+        if not those:
+            continue
+        pattern = "^(" + "|".join(map(name_pattern, sorted(those))) + ")(/iterations:.*|/real_time)?$"
+        medians |= measure(options, pattern, own_process)
 
     worse = 0
     width = max(len(entry["name"]) for entry in entries)
@@ -225,7 +232,7 @@ def main():
     try:
         if options.mode == "guard":
             return guard(options)
-        print_table(measure(options, options.filter or "."))
+        print_table(measure(options, options.filter or ".", options.own_process))
         return 0
     except Failed as failure:
         print(f"{options.mode}: {failure}", file=sys.stderr)
