@@ -117,14 +117,21 @@ class ChannelName {
   }();
 };
 
+namespace detail {
+
+/// Apart from the rest, so that it costs the others no registers.
+[[nodiscard]] FANFARE_NOINLINE constexpr bool is_reserved_event(std::string_view name) noexcept {
+  return name.starts_with("pusher:") || name.starts_with("pusher_internal:");
+}
+
+}  // namespace detail
+
 /// Checks the name of an event that is to be triggered.
 /// \returns `errc::ok`, `empty_name`, `event_too_long`, or `reserved_name` for what the protocol itself sends.
 [[nodiscard]] constexpr errc check_event_name(std::string_view name, std::size_t limit = Limits{}.event_name) noexcept {
   if (name.empty()) return errc::empty_name;
   if (name.size() > limit) return errc::event_too_long;
-  if (name.front() == 'p' && (name.starts_with("pusher:") || name.starts_with("pusher_internal:"))) {
-    return errc::reserved_name;
-  }
+  if (name.front() == 'p' && detail::is_reserved_event(name)) return errc::reserved_name;
   return errc::ok;
 }
 
