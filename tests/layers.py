@@ -25,7 +25,7 @@ ROOMS = {
     "server": ["detail", "core", "websocket", "http", "pusher", "transport", "broker", "ops"],
 }
 # The headers that stand beside the rooms, and the room whose rules they obey.
-TOP = {"version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "server.hpp": "server"}
+TOP = {"version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "typed.hpp": "pusher", "server.hpp": "server"}
 # Of http, pusher may use these plain values alone.
 HTTP_VALUES = ["http/request.hpp", "http/response.hpp"]
 # These rooms, and these headers, include nothing but the standard library.
