@@ -834,6 +834,13 @@ TYPED_TEST(ExhaustedMemoryTest, SubscribeWithSetup) {
   }
 }
 
+TYPED_TEST(ExhaustedMemoryTest, SubscribeWithSetupThatLooksAtNothing) {
+  this->fail_everywhere([](auto& world) {
+    const auto setup = [](Subscription& subscription) { subscription.bind("e", [](const Event&) {}); };
+    return world.channels.subscribe("new", setup).error();
+  });
+}
+
 TYPED_TEST(ExhaustedMemoryTest, SubscribeInbox) {
   for (const std::string_view name : {"new", "lobby", "presence-lobby"}) {
     this->fail_everywhere([&](auto& world) { return world.channels.subscribe(name, Inbox{8}).error(); });

@@ -221,7 +221,7 @@ class Channel final : public ChannelFace {
     if (!all && event.empty()) error = errc::empty_name;
     if (!all && event.size() > core_.limits.event_name) error = errc::event_too_long;
     if (error != errc::ok) {
-      note_setup_error(state, error);
+      Setup::note(state.setup(), error);
       return error;
     }
     GarbageQueue ready;
@@ -232,7 +232,7 @@ class Channel final : public ChannelFace {
       collect_if_due(ready);
     }
     ready.destroy_all(core_.memory);
-    note_setup_error(state, error);
+    Setup::note(state.setup(), error);
     return error;
   }
 
@@ -1020,11 +1020,6 @@ class Channel final : public ChannelFace {
   }
 
   // ---- without the lock
-
-  /// An error of a `bind` inside a setup is the subscription's error.
-  static void note_setup_error(SubscriptionState& state, errc error) noexcept {
-    if (Setup* const setup = state.setup(); setup != nullptr && setup->error == errc::ok) setup->error = error;
-  }
 
   template <class Matches>
   std::size_t remove_bindings(SubscriptionState& state, Matches matches) noexcept {

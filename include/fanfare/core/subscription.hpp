@@ -185,6 +185,11 @@ class ChannelFace;
 struct Setup {
   bool ended = false;     ///< the subscription has ended inside its own setup
   errc error = errc::ok;  ///< the first that a `bind` met
+
+  /// An error of a `bind` inside a setup is the subscription's error.
+  static void note(Setup* setup, errc error) noexcept {
+    if (setup != nullptr && setup->error == errc::ok) setup->error = error;
+  }
 };
 
 /// What a channel knows of one subscription. A server has one for each channel of each loop: it has no more than all need.
@@ -409,7 +414,10 @@ class Subscription {
     if (state_ == nullptr) return BindingId::failed(error_);
     detail::ChannelFace& channel = *state_->channel;
     void* const memory = channel.allocate(sizeof(Binding), alignof(Binding));
-    if (memory == nullptr) return BindingId::failed(errc::out_of_memory);
+    if (memory == nullptr) {
+      detail::Setup::note(state_->setup(), errc::out_of_memory);
+      return BindingId::failed(errc::out_of_memory);
+    }
     ReturnOnThrow unused{channel, {memory, sizeof(Binding), alignof(Binding)}};
     auto* binding = ::new (memory) Binding(std::forward<F>(f));
     unused.block.address = nullptr;
