@@ -272,6 +272,46 @@ TEST(App, KeepsNothingAtAllWithoutTime) {
   EXPECT_EQ(app.channels().stats().entries, 0U);
 }
 
+TEST(App, GivesSubscribersOfThisProgramWhatAChannelKeeps) {
+  AppOptions mine = options();
+  mine.channel_rules = {{.match = "board", .retain = true}, {.match = "chat", .history = HistoryRule{}}};
+  App app{mine};
+  for (const std::string_view data : {"1", "2"}) {
+    EXPECT_TRUE(app.trigger({"board", "chat", "cache-a", "x"}, "e", data));
+  }
+  Recorder recorder;
+  std::vector<Subscription> all;
+  for (const std::string_view name : {"board", "chat", "cache-a", "x"}) {
+    all.push_back(app.subscribe(name, [&](Subscription& s) { s.bind("e", recorder.callback(std::string(name))); }));
+  }
+  EXPECT_EQ(recorder.take(), (Strings{"board:e=2", "chat:e=1", "chat:e=2", "cache-a:e=2"}));
+  PolledSubscription none = app.subscribe("chat", Inbox{}, Since::now());
+  EXPECT_EQ(none.size(), 0U);
+}
+
+TEST(App, GoesOnWhereASubscriberOfThisProgramStopped) {
+  AppOptions mine = options();
+  mine.channel_rules = {{.match = "chat", .history = HistoryRule{}}};
+  App app{mine};
+  std::string last;  // as a file keeps it
+  Recorder recorder;
+  for (const std::string_view expected : {"e=1", "e=2", "e=3"}) {
+    EXPECT_TRUE(app.trigger("chat", "e", expected.substr(2)));
+    const bool first = last.empty();
+    const Subscription one = app.subscribe(
+        "chat",
+        [&](Subscription& s) {
+          s.bind("e", [&](const Event& event) {
+            recorder.seen.push_back(text_of(event));
+            last = to_text(event.id()).view();
+          });
+        },
+        std::string(last));
+    EXPECT_EQ(recorder.take(), Strings{std::string(expected)});
+    EXPECT_EQ(one.resumed(), !first);
+  }
+}
+
 TEST(App, SubscribersOfThisProgramAreNoMembers) {
   App app{options()};
   const Subscription one = app.subscribe("presence-a");

@@ -197,12 +197,13 @@ class App {
 
   /// Subscribes within this program; see `ChannelRegistry::subscribe`.
   [[nodiscard]] Subscription subscribe(std::string_view channel) { return channels_.subscribe(channel); }
+  /// \param since   from where on what the channel keeps is wanted; by default all of it, as clients get it who come.
   template <class Setup>
-  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
-    return channels_.subscribe(channel, std::forward<Setup>(setup));
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
+    return channels_.subscribe(channel, std::forward<Setup>(setup), since);
   }
-  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox) {
-    return channels_.subscribe(channel, inbox);
+  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox, Since since = {}) {
+    return channels_.subscribe(channel, inbox, since);
   }
 
   /// Holds a channel that is triggered often; see `ChannelRegistry::channel`.

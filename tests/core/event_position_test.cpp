@@ -86,11 +86,37 @@ TEST(EventIdText, IsReadOnlyAsItIsWritten) {
   EXPECT_GT(accepted, 100);
 }
 
-TEST(Since, NamesAPlaceIfItHasAnEpoch) {
-  EXPECT_FALSE(Since{});
-  EXPECT_TRUE((Since{{3, 0}}));
-  EXPECT_TRUE((Since{{3, 5}}));
-  EXPECT_EQ((Since{{3, 5}}), (Since{{3, 5}}));
+TEST(Since, ByDefaultIsEverything) {
+  EXPECT_FALSE(Since{}.resumes());
+  EXPECT_TRUE(Since{}.replays());
+  EXPECT_EQ(Since{}, Since{EventId{}});
+  EXPECT_EQ(Since{}, Since{""});
+}
+
+TEST(Since, NamesAnEventByItsIdOrItsText) {
+  for (const EventId id : {EventId{3, 0}, EventId{3, 5}, EventId{most, most}}) {
+    const Since since = id;
+    EXPECT_TRUE(since.resumes());
+    EXPECT_TRUE(since.replays());
+    EXPECT_EQ(since.id(), id);
+    EXPECT_EQ(since, Since{text(id)});
+    EXPECT_EQ(since, Since{text(id).c_str()});
+    EXPECT_EQ(since, Since{std::string_view{text(id)}});
+    EXPECT_NE(since, Since{});
+  }
+}
+
+TEST(Since, ATextThatIsNoIdsIsThatOfAnUnknownEvent) {
+  for (const std::string_view other : {"x", "0-00000000001", "3-5", "\xff"}) {
+    EXPECT_TRUE(Since{other}.resumes()) << other;
+    EXPECT_EQ(Since{other}.id(), EventId{}) << other;
+  }
+}
+
+TEST(Since, NowIsNothingOfWhatIsKept) {
+  EXPECT_FALSE(Since::now().resumes());
+  EXPECT_FALSE(Since::now().replays());
+  EXPECT_NE(Since::now(), Since{});
 }
 
 struct Standing {

@@ -1,4 +1,5 @@
 // The whole interface of the core without exceptions and without run-time type information: errors are values.
+#include <fanfare/core/channel_memory.hpp>
 #include <fanfare/fanfare.hpp>
 
 #include <array>
@@ -172,8 +173,30 @@ void registry() {
   EXPECT(fanfare::docs_anchor(errc::closed) == "reference/errors.md#closed");
 }
 
+template <class Registry>
+void kept() {
+  fanfare::ChannelMemories memories{
+      {}, fanfare::ChannelRules{{{.match = "a", .retain = true, .history = fanfare::HistoryRule{.count = 2}}}}};
+  Registry channels{{.states = &memories}};
+  const fanfare::EventId first = channels.trigger("a", "e", "1").id;
+  for (const char* const data : {"2", "3"}) channels.trigger("a", "f", data);
+  std::string seen;
+  const auto setup = [&](fanfare::Subscription& s) {
+    s.bind_all([&](const fanfare::Event& event) { seen += event.data(); });
+  };
+  const auto all = channels.subscribe("a", setup);
+  EXPECT(seen == "123" && all.reach() == fanfare::Reach::whole);
+  const auto back = channels.subscribe("a", setup, first);
+  EXPECT(seen == "12323" && back.resumed());
+  auto inbox = channels.subscribe("a", fanfare::Inbox{}, fanfare::to_text(first).view());
+  EXPECT(inbox.size() == 2 && inbox.resumed());
+  const auto none = channels.subscribe("a", setup, fanfare::Since::now());
+  EXPECT(seen == "12323" && !none.resumed());
+}
+
 template <class... Policies>
 void all() {
+  kept<fanfare::ChannelRegistry<Policies...>>();
   callbacks<fanfare::ChannelRegistry<Policies...>>();
   queues<fanfare::ChannelRegistry<Policies...>>();
   registry<fanfare::ChannelRegistry<Policies...>>();

@@ -6,6 +6,7 @@
 #include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/garbage.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/name_index.hpp>
@@ -256,6 +257,13 @@ class Channel final : public ChannelFace {
     report_transitions();
   }
 
+  [[nodiscard]] Standing standing(SubscriptionState& state) noexcept override {
+    const Standing* const place = state.standing();
+    if (place == nullptr) return {};
+    const Lock lock(mutex());
+    return *place;
+  }
+
   void leave(SubscriptionState& state, Leave how) noexcept override {
     if (Setup* const setup = state.setup()) setup->ended = true;
     bool wait = how == Leave::waiting && !core_.domain.inside();
@@ -357,6 +365,79 @@ class Channel final : public ChannelFace {
     ready.destroy_all(core_.memory);
     if (error == errc::ok) report_transitions();
     return error;
+  }
+
+  /// Says what somebody can be given who wants to resume.
+  void judge(Standing& place) noexcept {
+    if (!place.since.resumes()) return;
+    const Lock lock(mutex());
+    place.reach = reach_of_kept(place.since.id());
+  }
+
+  /// Gives a subscription's callables what is kept, on this thread. It enters when there is no more.
+  /// \param setup   of the subscription, which may end inside of a callable.
+  /// \pre           judged; the caller holds a reference beside that of the subscription.
+  /// \throws        what a callable throws; the subscription has not entered then.
+  [[nodiscard]] errc enter_behind_kept(ReplayedState& state, const Setup& setup) {
+    Replay replay = replay_for(state.place);
+    for (std::uint64_t given = 0;;) {
+      GarbageQueue ready;
+      errc error = errc::ok;
+      bool complete = false;
+      {
+        const Lock lock(mutex());
+        error = take_kept(state.place, replay);
+        if (error == errc::ok && replay.events.empty() && !replay.more) {
+          complete = true;
+          note_missed(state.place, given);
+          error = enter_locked(state, nullptr, nullptr, errc::ok);
+        }
+        collect_if_due(ready);
+      }
+      ready.destroy_all(core_.memory);
+      if (error != errc::ok) return error;
+      if (complete) break;
+      // Pinned for a piece, as a trigger is for an event: so long nothing that the callables take away is freed.
+      Guard guard = core_.domain.pin();
+      if (guard.error() != errc::ok) return guard.error();
+      guard.enter(scope());
+      if (core_.closed()) return errc::closed;
+      guard.enter_callbacks();
+      for (const MessagePtr& message : replay.events) {
+        give(state, setup, *message);
+        if (setup.ended) return errc::ok;
+      }
+      given += replay.events.size();
+      replay.events.clear();
+    }
+    report_transitions();
+    return errc::ok;
+  }
+
+  /// Puts what is kept into a subscription's queue, which enters behind it.
+  [[nodiscard]] errc enter_behind_kept(PolledState& state, const SinkOperations& operations, void* sink) noexcept {
+    Replay replay = replay_for(state.place);
+    for (std::uint64_t given = 0;;) {
+      GarbageQueue ready;
+      errc error = errc::ok;
+      {
+        const Lock lock(mutex());
+        error = take_kept(state.place, replay);
+        given += replay.events.size();
+        if (error == errc::ok && !replay.more) {  // nothing of a user's runs in between: it enters with the last piece
+          push_kept(replay, operations, sink);
+          note_missed(state.place, given);
+          error = enter_locked(state, &operations, sink, errc::ok);
+        }
+        collect_if_due(ready);
+      }
+      ready.destroy_all(core_.memory);
+      if (error != errc::ok) return error;
+      if (!replay.more) break;
+      push_kept(replay, operations, sink);
+    }
+    report_transitions();
+    return errc::ok;
   }
 
   /// Delivers an event that was found to be valid.
@@ -813,6 +894,71 @@ class Channel final : public ChannelFace {
       delivery.message = nullptr;
     }
     give(*last, last_sink);
+  }
+
+  // ---- what is kept, for subscribers of this program
+
+  static constexpr std::size_t replay_bytes = std::size_t{64} << 10U;  // in a piece
+
+  static Replay replay_for(const Standing& place) noexcept {
+    Replay replay;
+    if (place.resumed()) replay.next = place.since.id();
+    return replay;
+  }
+
+  /// Takes the next piece. \pre under the lock.
+  [[nodiscard]] errc take_kept(Standing& place, Replay& replay) const noexcept {
+    if (core_.closed()) return errc::closed;
+    if (const ChannelState* const kept = state(); kept != nullptr && !kept->take(replay, replay_bytes)) {
+      return errc::out_of_memory;
+    }
+    if (replay.reach != Reach::whole && place.reach == Reach::whole) place.reach = replay.reach;
+    return errc::ok;
+  }
+
+  /// Where not every event is kept, one who resumes has missed those that it was not given. \pre under the lock.
+  void note_missed(Standing& place, std::uint64_t given) const noexcept {
+    if (!place.resumed()) return;
+    const EventId& seen = place.since.id();
+    if (order()->last_id.number - seen.number != given) place.reach = reach_of_kept(seen);
+  }
+
+  /// \pre under the lock.
+  [[nodiscard]] Reach reach_of_kept(const EventId& seen) const noexcept {
+    const Order* const kept = order();
+    if (kept == nullptr) return Reach::another_epoch;
+    const Reach reach = reach_of(seen, kept->last_id, kept->last_id);
+    const bool all_kept = reach == Reach::gap && kept->state != nullptr && kept->state->reach(seen) == Reach::whole;
+    return all_kept ? Reach::whole : reach;
+  }
+
+  /// Calls what a subscription has bound that is in no list yet, in the order in which a trigger does. Only this thread
+  /// changes it, from inside of what is called: so each is looked for when the one before has returned.
+  static void give(const SubscriptionState& state, const Setup& setup, const Message& message) {
+    const Binding* const last = state.bindings.last();
+    if (last == nullptr) return;
+    const Event event{message};
+    const std::uint64_t newest = last->id();  // what is bound meanwhile gets what comes later
+    for (const bool to_all : {false, true}) {
+      for (std::uint64_t before = 0; !setup.ended;) {
+        const Binding* next = nullptr;
+        state.bindings.each([&](const Binding& binding) {
+          const std::string_view name = static_cast<const Node*>(binding.node)->name();
+          if (binding.id() <= before || binding.id() > newest) return true;
+          if (name.empty() != to_all || !(to_all || same_name(name, event.name()))) return true;
+          next = &binding;
+          return false;
+        });
+        if (next == nullptr) break;
+        before = next->id();
+        next->function(next->context, event);
+      }
+    }
+  }
+
+  static void push_kept(Replay& replay, const SinkOperations& operations, void* sink) noexcept {
+    for (MessagePtr& message : replay.events) static_cast<void>(operations.push(sink, std::move(message), nullptr));
+    replay.events.clear();
   }
 
   // ---- with the lock held

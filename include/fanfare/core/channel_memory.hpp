@@ -35,17 +35,6 @@ struct KeptOptions {
   std::uint64_t seed = 0;                      ///< Keys the hash of event names; see `RegistryOptions::seed`.
 };
 
-/// What there is for somebody who comes to a channel, in pieces. Each piece is taken under the channel's lock; what is taken
-/// of all of them together is each event once, in an order that ends where live events begin.
-struct Replay {
-  std::vector<MessagePtr> events{};  ///< The piece, in the order in which it is to be sent.
-  Reach reach = Reach::whole;        ///< Whether everything was there that was asked for.
-  bool more = false;                 ///< Whether there is another piece.
-  EventId next{};                    ///< All up to here has been in a piece, or is gone.
-  EventId retained{};                ///< What is retained up to here comes behind the history.
-  EventId internal{};                ///< Behind here the protocol's own events are in the pieces too.
-};
-
 /// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events.
 class ChannelMemory final : public ChannelState {
  public:
@@ -105,7 +94,7 @@ class ChannelMemory final : public ChannelState {
   /// The channel's rule; null if it has none.
   [[nodiscard]] const ChannelRule* rule() const noexcept { return rule_; }
   /// What can be said to somebody who has seen everything up to an id.
-  [[nodiscard]] Reach reach(const EventId& seen) const noexcept {
+  [[nodiscard]] Reach reach(const EventId& seen) const noexcept override {
     if (kept_ == nullptr) return Reach::another_epoch;
     const Reach reach = kept_->history.reach(seen);
     // Without a history the events between are not there, but for the latest of each name.
@@ -140,22 +129,25 @@ class ChannelMemory final : public ChannelState {
   /// The next piece, in the place of the one before.
   void go_on(Replay& replay, std::size_t max_bytes) const {
     replay.events.clear();
-    const History& history = kept_->history;
-    if (const EventId floor = history.floor(); replay.next < floor) {
-      // Some have been forgotten before they could be sent. Of those, what is retained is there yet.
-      replay.reach = Reach::gap;
-      kept_->retained.for_each_up_to(floor, [&](const MessagePtr& message) {
-        if (message->id() > replay.next) replay.events.push_back(message);
-      });
-    }
-    const HistoryRead read = history.read(replay.next, max_bytes, [&](const HistoryEntry& entry) {
-      if (!entry.internal || entry.id > replay.internal) replay.events.push_back(entry.message);
-    });
-    replay.next = read.next;
-    replay.more = !read.at_end;
+    read_history(replay, max_bytes);
     if (replay.more || !replay.retained) return;
     kept_->retained.for_each_up_to(replay.retained,
                                    [&](const MessagePtr& message) { replay.events.push_back(message); });
+  }
+
+  /// For a subscriber of this program: all in the order of ids, so that the last one is where it stands. It is told of
+  /// no members, so it gets the protocol's own events too, as it does live.
+  [[nodiscard]] bool take(Replay& replay, std::size_t max_bytes) const noexcept override {
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      take_piece(replay, max_bytes);
+      return true;
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+#endif
   }
 
   /// Whether an event is among those that `replay` gives to somebody who has seen none.
@@ -201,6 +193,54 @@ class ChannelMemory final : public ChannelState {
     std::shared_ptr<KeptBudget> budget;  // a channel may outlive its application
     KeptAccount account;
   };
+
+  /// What the history has behind `next`.
+  void read_history(Replay& replay, std::size_t max_bytes) const {
+    const History& history = kept_->history;
+    if (const EventId floor = history.floor(); replay.next < floor) {
+      // Some have been forgotten before they could be sent. Of those, what is retained is there yet.
+      replay.reach = Reach::gap;
+      kept_->retained.for_each_up_to(floor, [&](const MessagePtr& message) {
+        if (message->id() > replay.next) replay.events.push_back(message);
+      });
+    }
+    const HistoryRead read = history.read(replay.next, max_bytes, [&](const HistoryEntry& entry) {
+      if (!entry.internal || entry.id > replay.internal) replay.events.push_back(entry.message);
+    });
+    replay.next = read.next;
+    replay.more = !read.at_end;
+  }
+
+  void take_piece(Replay& replay, std::size_t max_bytes) const {
+    replay.events.clear();
+    replay.more = false;
+    const EventId before = replay.next;  // epoch 0: it is the first piece for somebody who has seen nothing
+    const auto add_newer = [&](const MessagePtr& message) {
+      if (before.epoch == 0 || message->id() > before) replay.events.push_back(message);
+    };
+    if (kept_ != nullptr) {
+      const EventId last = kept_->history.last();
+      replay.internal = {last.epoch, 0};  // as they come live
+      if (!rule_->history) {
+        kept_->retained.for_each(add_newer);
+        replay.next = last;
+      } else {
+        if (before.epoch == 0) {
+          replay.next = kept_->history.floor();
+          kept_->retained.for_each_up_to(replay.next, add_newer);
+        }
+        read_history(replay, max_bytes);
+      }
+    }
+    if (!caches_) return;
+    const MessagePtr latest = cached(Clock::now());
+    if (!latest || (before.epoch != 0 && !(latest->id() > before)) || replays(*latest)) return;
+    // It is not in the history, so it is from before what comes of that.
+    const auto place = std::ranges::upper_bound(replay.events, latest->id().number, {},
+                                                [](const MessagePtr& message) { return message->id().number; });
+    replay.events.insert(place, latest);
+    if (kept_ == nullptr) replay.next = latest->id();
+  }
 
   void keep(const MessagePtr& message, bool internal, Retain retain, Clock::time_point now) noexcept {
     Kept& kept = *kept_;

@@ -10,6 +10,7 @@
 #include <fanfare/core/epoch.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/garbage.hpp>
 #include <fanfare/core/hash.hpp>
 #include <fanfare/core/inbox.hpp>
@@ -501,27 +502,46 @@ class ChannelRegistry {
 
   /// Subscribes; bind to the result.
   ///
-  /// An event triggered between the two is not seen: with `setup` there is no such gap.
+  /// An event triggered between the two is not seen, nor is what the channel keeps: with `setup` there is no such gap.
   /// \returns    the subscription; the error, if any, is inside: that of the name, `too_many_channels`, `closed`,
   ///             `out_of_memory`.
   /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
   [[nodiscard]] Subscription subscribe(std::string_view channel) {
-    return subscribe(channel, [](Subscription& /*subscription*/) {});
+    return subscribe(
+        channel, [](Subscription& /*subscription*/) {}, Since::now());
   }
 
   /// Subscribes with bindings that miss nothing: `setup(Subscription&)` runs before the subscription enters the channel.
   /// Until this has returned, the subscription is this thread's alone, wherever the setup has moved it.
-  /// \throws     what `setup` throws; nothing is left behind then.
+  ///
+  /// What the channel keeps is given to the bindings first, on this thread and before this returns: each event once, in
+  /// the order of ids, as if it were triggered now; then the subscription enters, where nothing is missed between the
+  /// two. Events that come meanwhile are given the same way, so this returns when the callbacks have caught up with
+  /// those who trigger. What the channel forgets before it can be given is skipped, and `Subscription::reach` says so.
+  /// A callback may end the subscription, and with it the rest. `TriggerOptions::except` is not kept with an event.
+  ///
+  /// \param since   from where on what is kept is wanted; by default all of it. Whoever names the last event that it
+  ///                has seen gets what came behind it, and `Subscription::resumed` is true. If that cannot be given, it
+  ///                is false, and all that is kept comes as by default: `setup` can ask already, and drop what it
+  ///                believed so far. An event that is forgotten between `setup` and its turn is a gap; the others come.
+  /// \returns       as above, and `nested_too_deep` where callbacks cannot be called. Where memory runs out in between,
+  ///                callbacks may have been called.
+  /// \throws        what `setup` throws, or a callback that is given what is kept; nothing is left behind then.
+  /// \progress      locks one stripe, then the channel, once for 64 KiB of what is kept.
+  /// \complexity    amortised O(1) and what is kept, by the bindings.
   template <class Setup>
-  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup) {
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
     static_assert(std::invocable<Setup, Subscription&>,
                   "fanfare: the second argument of subscribe is a function of (fanfare::Subscription&) that binds "
                   "callbacks to it, or an Inbox");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    Subscription subscription = make_subscription<detail::CallbackState>(*found);
+    const bool replays = since.resumes() || (since.replays() && found->has_state());
+    Subscription subscription = replays ? make_subscription<detail::ReplayedState>(*found, since)
+                                        : make_subscription<detail::CallbackState>(*found);
     auto* const state = static_cast<detail::CallbackState*>(subscription.state());
     if (state == nullptr) return subscription;
+    if (replays) return enter_behind_kept(*found, std::move(subscription), std::forward<Setup>(setup));
     errc setup_error = errc::ok;
     {
       const SetupScope scope{*state};
@@ -542,10 +562,13 @@ class ChannelRegistry {
     return Subscription{error};
   }
 
-  /// Subscribes a queue that is read by polling.
-  /// \returns    as above; `out_of_memory` also where there is none for the queue.
-  /// \progress   locks one stripe, then the channel. \complexity O(size of the queue).
-  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox) {
+  /// Subscribes a queue that is read by polling. What the channel keeps is in it when this returns; live events come
+  /// behind. Its bound holds for both: see `Inbox::overflow` for which of them stay.
+  /// \param since   as above.
+  /// \returns       as above; `out_of_memory` also where there is none for the queue.
+  /// \progress      locks one stripe, then the channel, once for 64 KiB of what is kept.
+  /// \complexity    O(size of the queue + what is kept).
+  [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox, Since since = {}) {
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return PolledSubscription{error};
     void* const address = found->allocate(sizeof(RingState), alignof(RingState));
@@ -555,7 +578,16 @@ class ChannelRegistry {
     }
     auto* const state = ::new (address) RingState{*found, core_->new_number(), core_->memory};
     errc error = state->ring.reserve(inbox) ? errc::ok : errc::out_of_memory;
-    if (error == errc::ok) error = found->enter(*state, &detail::OperationsOf<Ring>::value, &state->ring);
+    if (error == errc::ok) {
+      const detail::SinkOperations& operations = detail::OperationsOf<Ring>::value;
+      if (since.resumes() || (since.replays() && found->has_state())) {
+        state->place.since = since;
+        found->judge(state->place);
+        error = found->enter_behind_kept(*state, operations, &state->ring);
+      } else {
+        error = found->enter(*state, &operations, &state->ring);
+      }
+    }
     if (error != errc::ok) {
       found->leave(*state, detail::Leave::waiting);
       return PolledSubscription{error};
@@ -776,6 +808,24 @@ class ChannelRegistry {
     }
     core_->drop_reference(channel);
     return Subscription{errc::out_of_memory};
+  }
+
+  /// Runs the setup, and gives what it binds what the channel keeps.
+  template <class Setup>
+  static Subscription enter_behind_kept(ChannelType& channel, Subscription subscription, Setup&& setup) {
+    // A callback may end the subscription, which would take the channel with it.
+    channel.add_handle();
+    const ChannelHandle held{channel};
+    auto& state = static_cast<detail::ReplayedState&>(*subscription.state());
+    channel.judge(state.place);
+    const SetupScope scope{state};
+    std::forward<Setup>(setup)(subscription);
+    if (scope.setup.ended) return subscription;
+    errc error = scope.setup.error;
+    if (error == errc::ok) error = channel.enter_behind_kept(state, scope.setup);
+    if (error == errc::ok) return subscription;
+    subscription.reset();
+    return Subscription{error};
   }
 
   static Subscription enter(ChannelType& channel, Subscription subscription, const detail::SinkOperations* operations,

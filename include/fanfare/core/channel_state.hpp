@@ -2,15 +2,29 @@
 /// What an ordered channel keeps beside its subscribers, such as the last event or the list of those who are present.
 #pragma once
 
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/trigger.hpp>
 #include <fanfare/detail/config.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 FANFARE_NAMESPACE_BEGIN
+
+/// What there is for somebody who comes to a channel, in pieces. Each piece is taken under the channel's lock; what is
+/// taken of all of them together is each event once, in an order that ends where live events begin.
+struct Replay {
+  std::vector<MessagePtr> events{};  ///< The piece, in the order in which it is to be sent.
+  Reach reach = Reach::whole;        ///< Whether everything was there that was asked for.
+  bool more = false;                 ///< Whether there is another piece.
+  EventId next{};                    ///< All up to here has been in a piece, or is gone.
+  EventId retained{};                ///< What is retained up to here comes behind the history.
+  EventId internal{};                ///< Behind here the protocol's own events are in the pieces too.
+};
 
 /// The state of one ordered channel. All of it is used under the channel's lock alone: it must not wait, run a user's
 /// code, or call the registry.
@@ -40,6 +54,21 @@ class ChannelState {
 
   /// Whether `keeps` can ever be true. Never changes; asked without the lock.
   [[nodiscard]] virtual bool can_keep() const noexcept { return true; }
+
+  /// What can be said to somebody who has seen everything up to an id.
+  /// \pre an id that the channel has given, or the place before the first.
+  [[nodiscard]] virtual Reach reach(const EventId& /*seen*/) const noexcept { return Reach::gap; }
+
+  /// The next piece of what there is for a subscriber of this program, in the order of ids. Between two pieces others
+  /// may trigger: who gets an empty one, with no `more`, has all there is.
+  /// \param replay      at first with the last event that it has seen in `next`, or nothing there; then as the piece
+  ///                    before has left it.
+  /// \param max_bytes   of frames in a piece, but for one event that is larger, and for what is retained.
+  /// \returns           false where there is no memory.
+  [[nodiscard]] virtual bool take(Replay& replay, std::size_t /*max_bytes*/) const noexcept {
+    replay.events.clear();
+    return true;
+  }
 
   /// Forgets what is too old.
   virtual void expire(std::chrono::steady_clock::time_point now) noexcept = 0;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -79,14 +80,43 @@ inline char* write_event_number(char* at, char* end, std::uint64_t number) noexc
   return id;
 }
 
-/// From where on a subscriber wants a channel's events: behind the last one that it has seen. By default from now on.
-struct Since {
-  /// What it has seen last. Number 0 with the channel's epoch: nothing yet.
-  EventId id{};
+/// From where on a subscriber within the program wants what a channel keeps. Implicitly made of an id, of its text, or
+/// of nothing.
+class Since {
+ public:
+  /// All that is kept, as everybody gets it who comes for the first time.
+  constexpr Since() noexcept = default;
+  /// What came behind the last event that was seen: its `Event::id()`. Number 0 stands before the channel's first
+  /// event. An id with epoch 0, which no event has, names none: all that is kept.
+  constexpr Since(const EventId& seen) noexcept  // NOLINT(google-explicit-constructor): an argument
+      : kind_(seen.epoch == 0 ? Kind::everything : Kind::behind), id_(seen) {}
+  /// The same by an id's text. One that is no id's counts as that of another epoch; an empty one names none.
+  template <std::convertible_to<std::string_view> Text>
+  Since(const Text& seen) noexcept  // NOLINT(google-explicit-constructor): an argument
+      : Since(std::string_view(seen), 0) {}
+  /// Nothing that is kept: live events alone.
+  [[nodiscard]] static constexpr Since now() noexcept {
+    Since since;
+    since.kind_ = Kind::now;
+    return since;
+  }
 
-  /// Whether it names a place at all.
-  [[nodiscard]] explicit operator bool() const noexcept { return id.epoch != 0; }
-  friend bool operator==(const Since&, const Since&) = default;
+  /// Whether it stands behind an event, or behind something that was to be one.
+  [[nodiscard]] constexpr bool resumes() const noexcept { return kind_ == Kind::behind; }
+  /// Whether what is kept is wanted at all.
+  [[nodiscard]] constexpr bool replays() const noexcept { return kind_ != Kind::now; }
+  /// The event that it stands behind; with epoch 0 if there is none.
+  [[nodiscard]] constexpr const EventId& id() const noexcept { return id_; }
+  friend constexpr bool operator==(const Since&, const Since&) = default;
+
+ private:
+  enum class Kind : std::uint8_t { everything, behind, now };
+
+  Since(std::string_view seen, int /*text*/) noexcept
+      : kind_(seen.empty() ? Kind::everything : Kind::behind), id_(event_id_from(seen).value_or(EventId{})) {}
+
+  Kind kind_ = Kind::everything;
+  EventId id_{};
 };
 
 /// What a reader can be given who has seen a channel's events up to an id.

@@ -5,6 +5,7 @@
 #include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event.hpp>
+#include <fanfare/core/event_position.hpp>
 #include <fanfare/core/garbage.hpp>
 #include <fanfare/core/inbox.hpp>
 #include <fanfare/core/trigger.hpp>
@@ -100,6 +101,9 @@ class Bindings {
     }
   }
 
+  /// The one that was added last; null if there is none.
+  [[nodiscard]] const Binding* last() const noexcept { return last_; }
+
  private:
   Binding* last_ = nullptr;
 };
@@ -181,6 +185,14 @@ class OwnedCallable {
 
 class ChannelFace;
 
+/// What came of a wish to be given what a channel keeps. Under the channel's lock.
+struct Standing {
+  Since since{};
+  Reach reach = Reach::whole;
+
+  [[nodiscard]] bool resumed() const noexcept { return since.resumes() && reach == Reach::whole; }
+};
+
 /// What becomes of a subscription while its setup runs. Used by the thread that subscribes.
 struct Setup {
   bool ended = false;     ///< the subscription has ended inside its own setup
@@ -203,6 +215,8 @@ class SubscriptionState : public Garbage {
   [[nodiscard]] std::uint64_t id() const noexcept { return stamp(); }
   /// While it runs, else null.
   [[nodiscard]] virtual Setup* setup() const noexcept { return nullptr; }
+  /// Null where nothing was kept and nothing was asked for.
+  [[nodiscard]] virtual Standing* standing() noexcept { return nullptr; }
 
   // Under the channel's lock:
   Bindings bindings;
@@ -219,7 +233,7 @@ class SubscriptionState : public Garbage {
 };
 
 /// A subscription that callbacks are bound to.
-class CallbackState final : public SubscriptionState {
+class CallbackState : public SubscriptionState {
  public:
   using SubscriptionState::SubscriptionState;
 
@@ -227,10 +241,26 @@ class CallbackState final : public SubscriptionState {
 
   [[nodiscard]] Setup* setup() const noexcept override { return running; }
   Block destroy() noexcept override {
-    this->~CallbackState();
+    this->CallbackState::~CallbackState();
     return {this, sizeof(CallbackState), alignof(CallbackState)};
   }
   [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(CallbackState); }
+};
+
+/// The same where there may be something to be given at first.
+class ReplayedState final : public CallbackState {
+ public:
+  ReplayedState(ChannelFace& channel_, std::uint64_t id, const Since& since) noexcept
+      : CallbackState(channel_, id), place{.since = since} {}
+
+  Standing place;
+
+  [[nodiscard]] Standing* standing() noexcept override { return &place; }
+  Block destroy() noexcept override {
+    this->~ReplayedState();
+    return {this, sizeof(ReplayedState), alignof(ReplayedState)};
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept override { return sizeof(ReplayedState); }
 };
 
 /// A subscription that is read by polling.
@@ -239,6 +269,9 @@ class PolledState : public SubscriptionState {
   using SubscriptionState::SubscriptionState;
 
   PolledQueue* queue = nullptr;
+  Standing place;
+
+  [[nodiscard]] Standing* standing() noexcept override { return &place; }
 
   // The polling thread's:
   bool polling = false;
@@ -267,6 +300,7 @@ class ChannelFace : public Garbage {
   virtual bool unbind(SubscriptionState& state, std::uint64_t id) noexcept = 0;
   virtual std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept = 0;
   virtual void add_members(SubscriptionState& state, std::ptrdiff_t by) noexcept = 0;
+  [[nodiscard]] virtual Standing standing(SubscriptionState& state) noexcept = 0;
   /// Ends the subscription and frees its state.
   virtual void leave(SubscriptionState& state, Leave how) noexcept = 0;
   /// Ends it, but its queue is still being read: `free_left` frees it.
@@ -296,7 +330,8 @@ class ChannelFace : public Garbage {
 ///            triggers of this channel that are under way, a trigger never waits. From inside a callback they do not
 ///            wait (two that destroyed each other would wait for ever): calls on other threads may still be running, or
 ///            be just about to begin; the callables are destroyed later.
-/// Thread safety: `bind`, `bind_all`, `unbind`, `channel`, `id`, `error` from any thread; the rest like an `int`.
+/// Thread safety: `bind`, `bind_all`, `unbind`, `channel`, `id`, `error`, `reach`, `resumed` from any thread; the rest
+/// like an `int`.
 class Subscription {
  public:
   Subscription() = default;
@@ -397,6 +432,17 @@ class Subscription {
     return state_ == nullptr ? 0 : state_->channel->subscribers();
   }
 
+  /// What came of a `Since` that names an event; see `ChannelRegistry::subscribe`. `whole` where none was named, as
+  /// long as nothing was forgotten before it could be delivered. `another_epoch` where there is no subscription.
+  /// \progress locks the channel if it may keep something.
+  [[nodiscard]] Reach reach() const noexcept {
+    return state_ == nullptr ? Reach::another_epoch : state_->channel->standing(*state_).reach;
+  }
+  /// Whether a `Since` named an event, and nothing behind it is missed. \progress as `reach`.
+  [[nodiscard]] bool resumed() const noexcept {
+    return state_ != nullptr && state_->channel->standing(*state_).resumed();
+  }
+
   /// \private
   explicit Subscription(errc error) noexcept : error_(error) {}
   /// \private
@@ -451,8 +497,8 @@ class Subscription {
 /// Any number of threads trigger into it; nothing of the user's runs on their threads.
 ///
 /// \ownership owns the queue and the messages in it.
-/// Thread safety: one thread polls at a time; `size`, `dropped`, `capacity`, `channel`, `id`, `error` from any thread;
-/// the rest like an `int`.
+/// Thread safety: one thread polls at a time; `size`, `dropped`, `capacity`, `channel`, `id`, `error`, `reach`,
+/// `resumed` from any thread; the rest like an `int`.
 class PolledSubscription {
  public:
   PolledSubscription() = default;
@@ -516,6 +562,16 @@ class PolledSubscription {
   }
   [[nodiscard]] SubscriptionId id() const noexcept {
     return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id()};
+  }
+
+  /// What came of a `Since` that names an event; as `Subscription::reach`.
+  /// \progress locks the channel if it may keep something.
+  [[nodiscard]] Reach reach() const noexcept {
+    return state_ == nullptr ? Reach::another_epoch : state_->channel->standing(*state_).reach;
+  }
+  /// Whether a `Since` named an event, and nothing behind it is missed. \progress as `reach`.
+  [[nodiscard]] bool resumed() const noexcept {
+    return state_ != nullptr && state_->channel->standing(*state_).resumed();
   }
 
   /// \private
