@@ -196,9 +196,12 @@ class App {
   }
 
   /// Subscribes within this program; see `ChannelRegistry::subscribe`.
-  [[nodiscard]] Subscription subscribe(std::string_view channel) { return channels_.subscribe(channel); }
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Since since = {}) {
+    return channels_.subscribe(channel, since);
+  }
   /// \param since   from where on what the channel keeps is wanted; by default all of it, as clients get it who come.
   template <class Setup>
+    requires(!detail::NamesPlace<Setup>)
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
     return channels_.subscribe(channel, std::forward<Setup>(setup), since);
   }

@@ -542,6 +542,89 @@ TYPED_TEST(KeptSubscription, ACallbackOfATriggerCanSubscribe) {
   EXPECT_EQ(this->recorder.take(), Strings{"e=1"});  // it has its place already, and is kept
 }
 
+// ---- binding later
+
+TYPED_TEST(KeptSubscription, WithoutASetupTheFirstBindingGetsWhatIsKeptForIt) {
+  this->trigger("history", "a", "1");
+  this->trigger("history", "b", "2");
+  Subscription one = this->channels->subscribe("history");
+  EXPECT_EQ(this->channels->subscribers("history"), 1U);
+  this->trigger("history", "a", "3");
+  EXPECT_TRUE(one.bind("a", this->recorder.callback("first")));
+  EXPECT_EQ(this->recorder.take(), (Strings{"first:a=1", "first:a=3"}));
+  EXPECT_TRUE(one.bind("a", this->recorder.callback("second")));
+  EXPECT_TRUE(one.bind_all(this->recorder.callback("all")));
+  EXPECT_TRUE(this->recorder.take().empty());
+  this->trigger("history", "a", "4");
+  EXPECT_EQ(this->recorder.take(), (Strings{"first:a=4", "second:a=4", "all:a=4"}));
+  EXPECT_EQ(one.reach(), Reach::whole);
+}
+
+TYPED_TEST(KeptSubscription, WithoutASetupItGoesOnWhereItStopped) {
+  const EventId first = this->trigger("history", "1");
+  this->trigger_numbers("history", 2, 3);
+  const std::string text{to_text(first).view()};
+  for (const Since& since : {Since{first}, Since{text}}) {
+    Subscription one = this->channels->subscribe("history", since);
+    EXPECT_TRUE(one.resumed());
+    EXPECT_TRUE(one.bind_all(this->recorder.callback()));
+    EXPECT_EQ(this->recorder.take(), (Strings{"e=2", "e=3"}));
+    EXPECT_TRUE(one.resumed());
+  }
+  Subscription by_id = this->channels->subscribe("history", first);
+  EXPECT_TRUE(by_id.resumed());
+  Subscription late = this->channels->subscribe("history", first);
+  this->trigger_numbers("history", 4, 20);
+  EXPECT_TRUE(late.resumed());
+  EXPECT_TRUE(late.bind_all(this->recorder.callback()));
+  EXPECT_EQ(this->recorder.take().size(), 10U);
+  EXPECT_EQ(late.reach(), Reach::gap);
+  Subscription live = this->channels->subscribe("history", Since::now());
+  EXPECT_TRUE(live.bind_all(this->recorder.callback()));
+  EXPECT_TRUE(this->recorder.take().empty());
+  Subscription plain = this->channels->subscribe("x", first);
+  EXPECT_EQ(plain.reach(), Reach::another_epoch);
+  EXPECT_TRUE(plain.bind("e", this->recorder.callback()));
+  this->trigger("x", "1");
+  EXPECT_EQ(this->recorder.take(), Strings{"e=1"});
+}
+
+TYPED_TEST(KeptSubscription, TheFirstBindingCanEndItsSubscription) {
+  this->trigger_numbers("history", 1, 2);
+  auto one = std::make_unique<Subscription>(this->channels->subscribe("history"));
+  const BindingId id = one->bind("e", [&, text = std::string("owned")](const Event& event) {
+    one.reset();
+    this->recorder.seen.push_back(text + ' ' + text_of(event));
+  });
+  EXPECT_EQ(id.error(), errc::closed);
+  EXPECT_EQ(this->recorder.take(), Strings{"owned e=1"});
+  EXPECT_EQ(this->channels->subscribers("history"), 0U);
+}
+
+TYPED_TEST(KeptSubscription, TheFirstBindingThatFailsLeavesItToTheNext) {
+  this->trigger_numbers("history", 1, 2);
+  Subscription one = this->channels->subscribe("history");
+  EXPECT_EQ(one.bind("", this->recorder.callback()).error(), errc::empty_name);
+  EXPECT_THROW(one.bind("e", [text = std::string("owned")](const Event&) { throw std::runtime_error(text); }),
+               std::runtime_error);
+  EXPECT_TRUE(one.bind("e", this->recorder.callback()));
+  EXPECT_EQ(this->recorder.take(), (Strings{"e=1", "e=2"}));
+  this->trigger("history", "3");
+  EXPECT_EQ(this->recorder.take(), Strings{"e=3"});
+}
+
+TYPED_TEST(KeptSubscription, TheFirstBindingCanBindOthers) {
+  this->trigger_numbers("history", 1, 2);
+  Subscription one = this->channels->subscribe("history");
+  one.bind("e", [&](const Event& event) {
+    this->recorder.seen.push_back(text_of(event));
+    if (event.data() != "1") return;
+    one.bind("f", this->recorder.callback("inner"));
+    this->trigger("history", "f", "x");
+  });
+  EXPECT_EQ(this->recorder.take(), (Strings{"e=1", "inner:f=x", "e=2"}));
+}
+
 // ---- inboxes
 
 TYPED_TEST(KeptSubscription, AnInboxHoldsItsBound) {
@@ -621,6 +704,20 @@ TEST(KeptSubscriptionMemory, ExhaustedItGivesAnErrorAndLeaksNothing) {
           EXPECT_EQ(inbox.error(), refused == 0 ? errc::ok : errc::out_of_memory) << n;
           EXPECT_TRUE(refused != 0 || inbox.size() == 2) << inbox.size();
         }
+        refused = 1;
+        Subscription later = channels.subscribe(name, since);
+        for (std::size_t n = 0; refused != 0; ++n) {
+          ASSERT_LT(n, 100U);
+          std::size_t seen = 0;
+          const BindingId none = [&] {
+            Heap::fail_after(n);
+            return later.bind_all([&seen](const Event&) { ++seen; });
+          }();
+          refused = Heap::succeed();
+          EXPECT_EQ(none.error(), refused == 0 ? errc::ok : errc::out_of_memory) << n;
+          EXPECT_TRUE(refused != 0 || seen == 2) << seen;
+        }
+        later.reset();
         EXPECT_EQ(channels.subscribers(name), 0U);
       }
     }

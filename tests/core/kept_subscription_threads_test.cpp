@@ -57,6 +57,7 @@ class kept_subscription_threads : public ::testing::Test {
  protected:
   static std::vector<ChannelRule> rules() {
     return {{.match = "history", .history = HistoryRule{.count = 20'000, .bytes = 32U << 20U}},
+            {.match = "short", .history = HistoryRule{.count = 10}},
             {.match = "retained", .retain = true}};
   }
 
@@ -126,8 +127,15 @@ TYPED_TEST(kept_subscription_threads, callbacks_see_all_from_where_they_come_unt
   this->run("history", [&](std::size_t i) {
     const bool last = this->over;
     Log log;
-    Subscription one = this->channels.subscribe(
-        "history", [&](Subscription& s) { s.bind("e", [&log](const Event& event) { log.add(event); }); }, seen[i]);
+    const auto add = [&log](const Event& event) { log.add(event); };
+    Subscription one;
+    if (i == 0) {
+      one = this->channels.subscribe(
+          "history", [&](Subscription& s) { s.bind("e", add); }, seen[i]);
+    } else {
+      one = this->channels.subscribe("history", seen[i]);
+      EXPECT_TRUE(one.bind("e", add));
+    }
     ASSERT_EQ(one.error(), errc::ok);
     const std::size_t replayed = log.size();
     while (!this->over && log.size() < replayed + 20) std::this_thread::yield();
@@ -171,6 +179,37 @@ TYPED_TEST(kept_subscription_threads, who_stays_until_the_end_has_seen_everythin
     EXPECT_TRUE(subscriptions[i].reach() != Reach::whole || missing == 0) << missing;
     EXPECT_EQ(logs[i]->last.number, last) << i;
   }
+}
+
+/// Ends at the first event that another thread brings.
+struct OneShot {
+  Subscription subscription;
+  std::atomic<bool> ended{false};
+  std::atomic<bool> done{false};
+
+  void end() {
+    if (ended.exchange(true)) return;
+    subscription.reset();
+    done = true;
+  }
+};
+
+TYPED_TEST(kept_subscription_threads, a_callback_may_end_it_as_soon_as_it_has_entered) {
+  this->run("short", [&](std::size_t i) {
+    const auto shot = std::make_shared<OneShot>();
+    const auto end = [shot, mine = std::this_thread::get_id()](const Event&) {
+      if (std::this_thread::get_id() != mine) shot->end();
+    };
+    const Subscription left = this->channels.subscribe("short", [&](Subscription& s) {
+      s.bind("e", end);
+      if (i == 0) s.bind_all([](const Event&) {});
+      shot->subscription = std::move(s);
+    });
+    while (!this->over && !shot->done) std::this_thread::yield();
+    shot->end();
+    while (!shot->done) std::this_thread::yield();
+  });
+  EXPECT_EQ(this->channels.subscribers("short"), 0U);
 }
 
 TYPED_TEST(kept_subscription_threads, inboxes_have_one_run_in_order) {

@@ -190,8 +190,11 @@ void kept() {
   EXPECT(seen == "12323" && back.resumed());
   auto inbox = channels.subscribe("a", fanfare::Inbox{}, fanfare::to_text(first).view());
   EXPECT(inbox.size() == 2 && inbox.resumed());
+  auto later = channels.subscribe("a", first);
+  later.bind("f", [&](const fanfare::Event& event) { seen += event.data(); });
+  EXPECT(seen == "1232323" && later.resumed());
   const auto none = channels.subscribe("a", setup, fanfare::Since::now());
-  EXPECT(seen == "12323" && !none.resumed());
+  EXPECT(seen == "1232323" && !none.resumed());
 }
 
 template <class... Policies>

@@ -217,13 +217,16 @@ class Channel final : public ChannelFace {
   }
 
   [[nodiscard]] errc bind(SubscriptionState& state, std::string_view event, bool all, Binding& binding,
-                          std::uint64_t& id) noexcept override {
+                          std::uint64_t& id) override {
     errc error = errc::ok;
     if (!all && event.empty()) error = errc::empty_name;
     if (!all && event.size() > core_.limits.event_name) error = errc::event_too_long;
     if (error != errc::ok) {
       Setup::note(state.setup(), error);
       return error;
+    }
+    if (ReplayedState* const replayed = state.replayed(); replayed != nullptr && take_pending(*replayed)) {
+      return bind_behind_kept(*replayed, event, all, binding, id);
     }
     GarbageQueue ready;
     {
@@ -266,6 +269,9 @@ class Channel final : public ChannelFace {
 
   void leave(SubscriptionState& state, Leave how) noexcept override {
     if (Setup* const setup = state.setup()) setup->ended = true;
+    if (const ReplayedState* const replayed = state.replayed(); replayed != nullptr && replayed->ended != nullptr) {
+      *replayed->ended = true;
+    }
     bool wait = how == Leave::waiting && !core_.domain.inside();
     Leaving leaving;
     GarbageQueue ready;
@@ -378,40 +384,16 @@ class Channel final : public ChannelFace {
   /// \param setup   of the subscription, which may end inside of a callable.
   /// \pre           judged; the caller holds a reference beside that of the subscription.
   /// \throws        what a callable throws; the subscription has not entered then.
-  [[nodiscard]] errc enter_behind_kept(ReplayedState& state, const Setup& setup) {
-    Replay replay = replay_for(state.place);
-    for (std::uint64_t given = 0;;) {
-      GarbageQueue ready;
-      errc error = errc::ok;
-      bool complete = false;
-      {
-        const Lock lock(mutex());
-        error = take_kept(state.place, replay);
-        if (error == errc::ok && replay.events.empty() && !replay.more) {
-          complete = true;
-          note_missed(state.place, given);
-          error = enter_locked(state, nullptr, nullptr, errc::ok);
-        }
-        collect_if_due(ready);
-      }
-      ready.destroy_all(core_.memory);
-      if (error != errc::ok) return error;
-      if (complete) break;
-      // Pinned for a piece, as a trigger is for an event: so long nothing that the callables take away is freed.
-      Guard guard = core_.domain.pin();
-      if (guard.error() != errc::ok) return guard.error();
-      guard.enter(scope());
-      if (core_.closed()) return errc::closed;
-      guard.enter_callbacks();
-      for (const MessagePtr& message : replay.events) {
-        give(state, setup, *message);
-        if (setup.ended) return errc::ok;
-      }
-      given += replay.events.size();
-      replay.events.clear();
-    }
-    report_transitions();
-    return errc::ok;
+  [[nodiscard]] errc enter_behind_kept(ReplayedState& state, Setup& setup) {
+    const errc error = give_kept(
+        state.place, setup.ended, [&](const Message& message) { give(state, setup, message); },
+        [&] {
+          state.running = nullptr;  // who triggers may call, and so end it, before this thread goes on
+          setup.entered = true;
+          return enter_locked(state, nullptr, nullptr, errc::ok);
+        });
+    if (error == errc::ok && setup.entered) report_transitions();
+    return error;
   }
 
   /// Puts what is kept into a subscription's queue, which enters behind it.
@@ -899,6 +881,80 @@ class Channel final : public ChannelFace {
   // ---- what is kept, for subscribers of this program
 
   static constexpr std::size_t replay_bytes = std::size_t{64} << 10U;  // in a piece
+
+  /// Calls `give(const Message&)` for what is kept, as a trigger calls; then, in the critical section that has found no
+  /// more, `enter()`.
+  /// \param ended   whether the subscription has ended in `give`: then nothing of it is touched any more.
+  template <class Give, class Enter>
+  [[nodiscard]] errc give_kept(Standing& place, const bool& ended, Give give, Enter enter) {
+    Replay replay = replay_for(place);
+    for (std::uint64_t given = 0;;) {
+      GarbageQueue ready;
+      errc error = errc::ok;
+      bool complete = false;
+      {
+        const Lock lock(mutex());
+        error = take_kept(place, replay);
+        if (error == errc::ok && replay.events.empty() && !replay.more) {
+          complete = true;
+          note_missed(place, given);
+          error = enter();
+        }
+        collect_if_due(ready);
+      }
+      ready.destroy_all(core_.memory);
+      if (error != errc::ok || complete) return error;
+      // Pinned for a piece, as a trigger is for an event: so long nothing that the callables take away is freed.
+      Guard guard = core_.domain.pin();
+      if (guard.error() != errc::ok) return guard.error();
+      guard.enter(scope());
+      if (core_.closed()) return errc::closed;
+      guard.enter_callbacks();
+      for (const MessagePtr& message : replay.events) {
+        give(*message);
+        if (ended) return errc::ok;
+      }
+      given += replay.events.size();
+      replay.events.clear();
+    }
+  }
+
+  /// Whether the next binding is the first, to which what is kept is given.
+  [[nodiscard]] bool take_pending(ReplayedState& state) noexcept {
+    const Lock lock(mutex());
+    return std::exchange(state.pending, false);
+  }
+
+  /// Gives what is kept to a binding of a subscription that has entered; then it is bound. Where that fails, another
+  /// one will be the first.
+  errc bind_behind_kept(ReplayedState& state, std::string_view event, bool all, Binding& binding, std::uint64_t& id) {
+    struct Attempt {
+      Channel& channel;
+      ReplayedState& state;
+      bool ended = false;
+      bool bound = false;
+      ~Attempt() {
+        if (ended || bound) return;
+        state.ended = nullptr;
+        const Lock lock(channel.mutex());
+        state.pending = true;
+      }
+    } attempt{*this, state};
+    state.ended = &attempt.ended;
+    const errc error = give_kept(
+        state.place, attempt.ended,
+        [&](const Message& message) {
+          if (all || same_name(message.name(), event)) binding.function(binding.context, Event{message});
+        },
+        [&] {
+          state.ended = nullptr;  // who triggers may call it, and so end the subscription, before this thread goes on
+          const errc entered = bind_locked(state, event, all, binding);
+          attempt.bound = entered == errc::ok;
+          id = binding.id();
+          return entered;
+        });
+    return attempt.ended ? errc::closed : error;
+  }
 
   static Replay replay_for(const Standing& place) noexcept {
     Replay replay;

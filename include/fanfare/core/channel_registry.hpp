@@ -502,13 +502,24 @@ class ChannelRegistry {
 
   /// Subscribes; bind to the result.
   ///
-  /// An event triggered between the two is not seen, nor is what the channel keeps: with `setup` there is no such gap.
+  /// An event triggered between the two is not seen, unless the channel keeps it: with `setup` there is no such gap.
+  /// What it keeps is given to the first binding; see `Subscription::bind`.
+  /// \param since   as below.
   /// \returns    the subscription; the error, if any, is inside: that of the name, `too_many_channels`, `closed`,
   ///             `out_of_memory`.
   /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
-  [[nodiscard]] Subscription subscribe(std::string_view channel) {
-    return subscribe(
-        channel, [](Subscription& /*subscription*/) {}, Since::now());
+  [[nodiscard]] Subscription subscribe(std::string_view channel, Since since = {}) {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
+    if (!replays(*found, since)) {
+      return enter(*found, make_subscription<detail::CallbackState>(*found), nullptr, nullptr);
+    }
+    Subscription subscription = make_subscription<detail::ReplayedState>(*found, since);
+    if (auto* const state = static_cast<detail::ReplayedState*>(subscription.state())) {
+      found->judge(state->place);
+      state->pending = true;
+    }
+    return enter(*found, std::move(subscription), nullptr, nullptr);
   }
 
   /// Subscribes with bindings that miss nothing: `setup(Subscription&)` runs before the subscription enters the channel.
@@ -530,18 +541,19 @@ class ChannelRegistry {
   /// \progress      locks one stripe, then the channel, once for 64 KiB of what is kept.
   /// \complexity    amortised O(1) and what is kept, by the bindings.
   template <class Setup>
+    requires(!detail::NamesPlace<Setup>)
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
     static_assert(std::invocable<Setup, Subscription&>,
                   "fanfare: the second argument of subscribe is a function of (fanfare::Subscription&) that binds "
-                  "callbacks to it, or an Inbox");
+                  "callbacks to it, an Inbox or a Since");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    const bool replays = since.resumes() || (since.replays() && found->has_state());
-    Subscription subscription = replays ? make_subscription<detail::ReplayedState>(*found, since)
-                                        : make_subscription<detail::CallbackState>(*found);
+    const bool replayed = replays(*found, since);
+    Subscription subscription = replayed ? make_subscription<detail::ReplayedState>(*found, since)
+                                         : make_subscription<detail::CallbackState>(*found);
     auto* const state = static_cast<detail::CallbackState*>(subscription.state());
     if (state == nullptr) return subscription;
-    if (replays) return enter_behind_kept(*found, std::move(subscription), std::forward<Setup>(setup));
+    if (replayed) return enter_behind_kept(*found, std::move(subscription), std::forward<Setup>(setup));
     errc setup_error = errc::ok;
     {
       const SetupScope scope{*state};
@@ -580,7 +592,7 @@ class ChannelRegistry {
     errc error = state->ring.reserve(inbox) ? errc::ok : errc::out_of_memory;
     if (error == errc::ok) {
       const detail::SinkOperations& operations = detail::OperationsOf<Ring>::value;
-      if (since.resumes() || (since.replays() && found->has_state())) {
+      if (replays(*found, since)) {
         state->place.since = since;
         found->judge(state->place);
         error = found->enter_behind_kept(*state, operations, &state->ring);
@@ -764,7 +776,7 @@ class ChannelRegistry {
     SetupScope(const SetupScope&) = delete;
     SetupScope& operator=(const SetupScope&) = delete;
     ~SetupScope() {
-      if (!setup.ended) state.running = nullptr;
+      if (!setup.ended && !setup.entered) state.running = nullptr;
     }
     detail::CallbackState& state;
     detail::Setup setup;
@@ -810,6 +822,11 @@ class ChannelRegistry {
     return Subscription{errc::out_of_memory};
   }
 
+  /// Whether something may have to be given to who comes, or at least said.
+  static bool replays(const ChannelType& channel, const Since& since) noexcept {
+    return since.resumes() || (since.replays() && channel.has_state());
+  }
+
   /// Runs the setup, and gives what it binds what the channel keeps.
   template <class Setup>
   static Subscription enter_behind_kept(ChannelType& channel, Subscription subscription, Setup&& setup) {
@@ -818,7 +835,7 @@ class ChannelRegistry {
     const ChannelHandle held{channel};
     auto& state = static_cast<detail::ReplayedState&>(*subscription.state());
     channel.judge(state.place);
-    const SetupScope scope{state};
+    SetupScope scope{state};
     std::forward<Setup>(setup)(subscription);
     if (scope.setup.ended) return subscription;
     errc error = scope.setup.error;

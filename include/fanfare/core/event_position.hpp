@@ -14,6 +14,7 @@
 #include <optional>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 FANFARE_NAMESPACE_BEGIN
 
@@ -118,6 +119,14 @@ class Since {
   Kind kind_ = Kind::everything;
   EventId id_{};
 };
+
+namespace detail {
+
+/// What is taken for a `Since` where a setup may stand too. A text is not: it might be meant for the name of an event.
+template <class T>
+concept NamesPlace = std::same_as<std::remove_cvref_t<T>, Since> || std::same_as<std::remove_cvref_t<T>, EventId>;
+
+}  // namespace detail
 
 /// What a reader can be given who has seen a channel's events up to an id.
 enum class Reach : std::uint8_t {

@@ -184,6 +184,7 @@ class OwnedCallable {
 };
 
 class ChannelFace;
+class ReplayedState;
 
 /// What came of a wish to be given what a channel keeps. Under the channel's lock.
 struct Standing {
@@ -196,6 +197,7 @@ struct Standing {
 /// What becomes of a subscription while its setup runs. Used by the thread that subscribes.
 struct Setup {
   bool ended = false;     ///< the subscription has ended inside its own setup
+  bool entered = false;   ///< it has entered since, and may end on any thread
   errc error = errc::ok;  ///< the first that a `bind` met
 
   /// An error of a `bind` inside a setup is the subscription's error.
@@ -217,6 +219,8 @@ class SubscriptionState : public Garbage {
   [[nodiscard]] virtual Setup* setup() const noexcept { return nullptr; }
   /// Null where nothing was kept and nothing was asked for.
   [[nodiscard]] virtual Standing* standing() noexcept { return nullptr; }
+  /// Itself, if callables are given something before they enter.
+  [[nodiscard]] virtual ReplayedState* replayed() noexcept { return nullptr; }
 
   // Under the channel's lock:
   Bindings bindings;
@@ -254,8 +258,11 @@ class ReplayedState final : public CallbackState {
       : CallbackState(channel_, id), place{.since = since} {}
 
   Standing place;
+  bool pending = false;   ///< it has entered, and its first binding is given what is kept; under the channel's lock
+  bool* ended = nullptr;  ///< set where it ends while that happens; of the thread that binds
 
   [[nodiscard]] Standing* standing() noexcept override { return &place; }
+  [[nodiscard]] ReplayedState* replayed() noexcept override { return this; }
   Block destroy() noexcept override {
     this->~ReplayedState();
     return {this, sizeof(ReplayedState), alignof(ReplayedState)};
@@ -295,8 +302,9 @@ class ChannelFace : public Garbage {
 
   /// \param all   to all events; the name is not looked at.
   /// Takes the binding over unless there is an error.
+  /// \throws      what the callable throws, if it is given what the channel keeps; the binding is not taken over then.
   [[nodiscard]] virtual errc bind(SubscriptionState& state, std::string_view event, bool all, Binding& binding,
-                                  std::uint64_t& id) noexcept = 0;
+                                  std::uint64_t& id) = 0;
   virtual bool unbind(SubscriptionState& state, std::uint64_t id) noexcept = 0;
   virtual std::size_t unbind(SubscriptionState& state, std::string_view event) noexcept = 0;
   virtual void add_members(SubscriptionState& state, std::ptrdiff_t by) noexcept = 0;
@@ -348,8 +356,13 @@ class Subscription {
   ~Subscription() { reset(); }
 
   /// Calls `f` with every later event of that name.
-  /// \returns    the binding, or why there is none: `empty_name`, `event_too_long`, `closed`, `out_of_memory`.
-  /// \throws     what copying or moving `f` throws.
+  ///
+  /// The first `bind` or `bind_all` on what `subscribe` has returned without a setup is given first what the channel
+  /// keeps for it, on this thread and before this returns, as `ChannelRegistry::subscribe` describes; later ones are
+  /// not.
+  /// \returns    the binding, or why there is none: `empty_name`, `event_too_long`, `closed`, `out_of_memory`;
+  ///             `nested_too_deep` where it cannot be called with what is kept.
+  /// \throws     what copying or moving `f` throws, and `f` itself if it is given what is kept; it is not bound then.
   /// \progress   locks the channel. \complexity amortised O(1).
   template <class F>
   BindingId bind(std::string_view event, F&& f) {
@@ -464,16 +477,38 @@ class Subscription {
       detail::Setup::note(state_->setup(), errc::out_of_memory);
       return BindingId::failed(errc::out_of_memory);
     }
+    // What it is given at once may end the subscription, and so the channel.
+    const Held held{state_->replayed() == nullptr ? nullptr : &channel};
     ReturnOnThrow unused{channel, {memory, sizeof(Binding), alignof(Binding)}};
-    auto* binding = ::new (memory) Binding(std::forward<F>(f));
+    Unbound unbound{channel, ::new (memory) Binding(std::forward<F>(f))};
     unused.block.address = nullptr;
     std::uint64_t id = 0;
-    if (const errc error = channel.bind(*state_, event, all, *binding, id); error != errc::ok) {
-      channel.deallocate(binding->destroy());
+    if (const errc error = channel.bind(*state_, event, all, *unbound.binding, id); error != errc::ok) {
       return BindingId::failed(error);
     }
+    unbound.binding = nullptr;
     return BindingId::of(id);
   }
+
+  struct Held {
+    explicit Held(detail::ChannelFace* channel_) noexcept : channel(channel_) {
+      if (channel != nullptr) channel->add_handle();
+    }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ~Held() {
+      if (channel != nullptr) channel->drop_handle();
+    }
+    detail::ChannelFace* const channel;
+  };
+
+  struct Unbound {
+    detail::ChannelFace& channel;
+    detail::Binding* binding;
+    ~Unbound() {
+      if (binding != nullptr) channel.deallocate(binding->destroy());
+    }
+  };
 
   struct ReturnOnThrow {
     detail::ChannelFace& channel;
