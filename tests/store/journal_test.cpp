@@ -126,14 +126,13 @@ TEST(JournalTest, WritesTogetherWhatCameMeanwhile) {
   Journal journal(store);
   store.hold(true);
   put(journal, admit(journal));
-  while (store.groups.empty() && journal.settled() == 0 && journal.error() == StoreError::ok) {
-    std::uint64_t last = 0;
-    for (int i = 0; i < 50; ++i) last = put(journal, admit(journal));
-    store.hold(false);
-    EXPECT_EQ(journal.wait(last), StoreError::ok);
-  }
+  std::uint64_t last = 0;
+  for (int i = 0; i < 50; ++i) last = put(journal, admit(journal));
+  store.hold(false);
+  EXPECT_EQ(journal.wait(last), StoreError::ok);
+  journal.stop();  // nobody else looks at the store now
   EXPECT_EQ(store.numbers_written.size(), 51U);
-  EXPECT_LE(store.groups.size(), 3U);
+  EXPECT_LE(store.groups.size(), 2U) << "the first, which may have gone alone or with some, and all the rest";
 }
 
 TEST(JournalTest, IsBoundedInChangesAndBytes) {

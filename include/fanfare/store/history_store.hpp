@@ -105,8 +105,8 @@ struct KeptEvent {
 /// Takes what a store gives back.
 class KeptVisitor {
  public:
-  /// Called in the order of the numbers, once for each of the channel's last events and once for each that is retained. \throws what it likes;
-  /// that ends the loading.
+  /// Called in the order of the numbers, once for each of the channel's last events and once for each that is retained.
+  /// \throws what it likes; that ends the loading.
   virtual void visit(const KeptEvent& event) = 0;
 
  protected:
