@@ -4,12 +4,14 @@
 #pragma once
 
 #include <fanfare/core/channel_memory.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/users.hpp>
 #include <fanfare/core/wire.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/fanfare.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <concepts>
@@ -18,6 +20,7 @@
 #include <deque>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -79,12 +82,13 @@ struct AppEvent {
     client_event,        ///< A client sent an event to others.
     cache_miss,          ///< Somebody came to a cache channel that had nothing.
     subscription_count,  ///< The number of a channel's subscribers changed.
+    store_trouble,  ///< `AppOptions::store` fails, as `data` says, or works again: then that is empty. No webhook's.
   };
   Kind kind = Kind::channel_occupied;
   std::string channel{};
   std::string user_id{};    ///< Of a member; of a client event on a presence channel.
   std::string event{};      ///< Of a client event.
-  std::string data{};       ///< Of a client event.
+  std::string data{};       ///< Of a client event; of `store_trouble`.
   std::string socket_id{};  ///< Of a client event.
   std::size_t count = 0;    ///< Of `subscription_count`.
 
@@ -133,6 +137,10 @@ struct AppOptions {
   RetainedRule retained{};                          ///< Bounds of what one channel retains.
   std::size_t kept_bytes = std::size_t{64} << 20U;  ///< What all channels keep together; see `KeptBudget`.
 
+  /// Where what channels keep outlives the program; null: nowhere. For one application alone. It is read when the
+  /// application is made; see `App::store_trouble`.
+  std::shared_ptr<KeptLog> store{};
+
   std::uint64_t seed = 0;  ///< See `RegistryOptions::seed`; servers choose one.
 
   /// Decides who may enter private and presence channels, instead of the signature. Called on a loop.
@@ -150,19 +158,24 @@ struct AppOptions {
 /// Thread safety: all members from any thread, concurrently; the constructor and the destructor as usual.
 class App {
  public:
+  /// Reads what `AppOptions::store` has from earlier lives of the program, if there is one.
+  /// \throws `std::bad_alloc`.
   explicit App(AppOptions options)
       : options_(std::move(options)),
         memories_({.cache_ttl = options_.cache_ttl,
                    .retained = options_.retained,
                    .bytes = options_.kept_bytes,
-                   .seed = options_.seed},
+                   .seed = options_.seed,
+                   .log = options_.store.get()},
                   ChannelRules(options_.channel_rules, options_.limits.channel_name)),
         channels_({.limits = options_.limits,
                    .seed = options_.seed,
                    .encoder = &encoder_,
                    .states = &memories_,
                    .on_occupied = occupied_hook(AppEvent::Kind::channel_occupied),
-                   .on_vacated = occupied_hook(AppEvent::Kind::channel_vacated)}) {}
+                   .on_vacated = occupied_hook(AppEvent::Kind::channel_vacated)}) {
+    if (options_.store != nullptr) load();
+  }
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
@@ -193,6 +206,21 @@ class App {
   TriggerResult trigger(std::initializer_list<std::string_view> channels, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     return channels_.trigger(channels, event, data, options);
+  }
+
+  /// What is wrong with the store, as an English sentence without a full stop; empty: nothing, or there is none. If it
+  /// could not be read at first, that stays: nothing is to be triggered then on channels that keep something.
+  [[nodiscard]] std::string_view store_trouble() const noexcept {
+    if (options_.store == nullptr || !not_loaded_.empty()) return not_loaded_;
+    return options_.store->trouble();
+  }
+  /// Whether the events outlive the program that a trigger has put into `TriggerOptions::kept`; a moment's view.
+  [[nodiscard]] KeptOutcome kept_outcome(const KeptTicket& ticket) const noexcept {
+    return ticket ? options_.store->outcome(ticket) : KeptOutcome::durable;
+  }
+  /// Waits until they do, or are lost to the store. Subscribers get events without that. Not on a loop, nor in a callback.
+  KeptOutcome wait_kept(const KeptTicket& ticket) const noexcept {
+    return ticket ? options_.store->wait(ticket) : KeptOutcome::durable;
   }
 
   /// Subscribes within this program; see `ChannelRegistry::subscribe`.
@@ -334,6 +362,7 @@ class App {
     }
     evict();
     channels_.expire(now);
+    tell_of_store();
     tell();  // what was noted where nobody may be told
   }
 
@@ -442,6 +471,37 @@ class App {
     channels_.trigger(ReservedChannel{channel}, "pusher_internal:watchlist_events", data);
   }
 
+  /// Fills the channels with what they kept in earlier lives, as far as the bounds of this life allow it.
+  void load() {
+    struct Loader final : KeptVisitor {
+      explicit Loader(App& app_) noexcept : app(app_) {}
+      void visit(const KeptEvent& event) override {
+        // Those that no rule is for stay in the store; their rule may come back.
+        if (!app.memories_.orders(event.channel)) return;
+        const auto age = std::max(wall_now - event.time, KeptChange::Clock::duration::zero());
+        const MessageOrigin origin{.user_id = event.user_id, .socket_id = event.socket_id};
+        static_cast<void>(app.channels_.restore({event.channel, event.event, event.data, &origin}, event.number,
+                                                now - age, event.history, event.retained));
+        if (app.memories_.budget().over()) app.evict();
+      }
+      App& app;
+      const KeptChange::Clock::time_point wall_now = KeptChange::Clock::now();
+      const std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now();
+    } loader(*this);
+    not_loaded_ = options_.store->load(loader);
+    channels_.expire(loader.now);
+    evict();
+  }
+
+  void tell_of_store() {
+    if (!tells() || options_.store == nullptr) return;
+    const std::string_view trouble = store_trouble();
+    const std::lock_guard lock(announcing_);
+    if (trouble == told_trouble_) return;
+    told_trouble_ = trouble;
+    note({.kind = AppEvent::Kind::store_trouble, .data = std::string(trouble)});
+  }
+
   /// Channels without subscribers give way where all of them keep too much.
   void evict() {
     std::string channel;
@@ -473,7 +533,9 @@ class App {
   const FrameEncoder encoder_{};
   ChannelMemories memories_;
   Users users_;
+  std::string_view not_loaded_;      // why the store could not be read; set by the constructor
   std::mutex announcing_;            // who comes and goes is announced in the order in which it happens
+  std::string_view told_trouble_;    // under that mutex
   mutable std::mutex events_mutex_;  // a leaf: nothing is locked inside it
   std::deque<AppEvent> events_;      // under the mutex, as the next two
   bool telling_ = false;

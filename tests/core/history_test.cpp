@@ -77,6 +77,31 @@ TEST(History, KnowsNothingAtFirst) {
   EXPECT_EQ(kept.rings.allocations(), 0U);
 }
 
+TEST(History, TakesBackWhatItHeldInAnEarlierLife) {
+  Kept kept{{.count = 3}};
+  kept.history.begin({7, 100});
+  for (const std::uint64_t number : {10U, 20U, 30U, 40U}) kept.history.restore(kept.message(number, "e", ""), at(0ms));
+  EXPECT_EQ(kept.numbers(), (Numbers{20, 30, 40}));
+  EXPECT_EQ(kept.history.last(), (EventId{7, 100}));
+  EXPECT_EQ(kept.history.floor(), (EventId{7, 10}));
+  EXPECT_EQ(kept.history.reach({7, 50}), Reach::whole) << "there was nothing between";
+  EXPECT_EQ(kept.history.reach({7, 9}), Reach::gap);
+  kept.push(101);
+  EXPECT_EQ(kept.numbers(), (Numbers{30, 40, 101}));
+}
+
+TEST(History, TakesBackOnlyWhatFits) {
+  Kept kept{{.bytes = 10 * small}};
+  kept.history.begin({7, 100});
+  kept.history.restore(kept.message(10, "e", ""), at(0ms));
+  kept.history.restore(kept.message(20, "e", std::string(10 * small, 'x')), at(0ms));
+  EXPECT_EQ(kept.numbers(), Numbers{});
+  kept.history.restore(kept.message(30, "e", ""), at(0ms));
+  EXPECT_EQ(kept.numbers(), Numbers{30});
+  EXPECT_EQ(kept.history.reach({7, 19}), Reach::gap);
+  EXPECT_EQ(kept.history.reach({7, 29}), Reach::whole);
+}
+
 TEST(History, KeepsWhatItIsGiven) {
   Kept kept{{}};
   const MessagePtr message = kept.message(1, "name", "data");

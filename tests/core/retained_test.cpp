@@ -65,6 +65,7 @@ TEST(Retained, IsEmptyAtFirst) {
   EXPECT_TRUE(kept.retained.empty());
   EXPECT_EQ(kept.retained.size(), 0U);
   EXPECT_EQ(kept.retained.bytes(), 0U);
+  EXPECT_EQ(kept.retained.first(), EventId{});
   EXPECT_EQ(kept.retained.find("a"), nullptr);
   EXPECT_FALSE(kept.retained.clear("a"));
   kept.retained.clear();
@@ -79,11 +80,13 @@ TEST(Retained, KeepsTheLatestOfEachNameInTheOrderOfTheirIds) {
   kept.store(2, "score");
   kept.store(3, "state");
   EXPECT_EQ(kept.lines(), (Lines{"position@1", "score@2", "state@3"}));
+  EXPECT_EQ(kept.retained.first().number, 1U);
   kept.store(4, "score");
   EXPECT_EQ(kept.lines(), (Lines{"position@1", "state@3", "score@4"}));
   kept.store(5, "position");
   kept.store(6, "position");
   EXPECT_EQ(kept.lines(), (Lines{"state@3", "score@4", "position@6"}));
+  EXPECT_EQ(kept.retained.first().number, 3U);
   EXPECT_EQ(kept.retained.size(), 3U);
   EXPECT_EQ(kept.log.live_blocks(), 3U);
 }

@@ -14,7 +14,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^( *)```cpp\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "-pthread", "-DASIO_STANDALONE"]
-LIBRARIES = ["-Wl,--as-needed", "-lboost_json", "-lcrypto", "-lssl"]
+LIBRARIES = ["-Wl,--as-needed", "-lboost_json", "-lcrypto", "-lssl", "-lsqlite3"]
 
 
 def blocks(page):
@@ -25,9 +25,9 @@ def blocks(page):
         yield text.count("\n", 0, match.start()) + 2, match[2], before == "<!-- sketch -->"
 
 
-def run(*command, timeout=None):
+def run(*command, timeout=None, where=None):
     try:
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, cwd=where)
     except subprocess.TimeoutExpired:
         return f"still running after {timeout} s"
     return None if result.returncode == 0 else f"exit code {result.returncode}\n{result.stdout}"
@@ -47,7 +47,7 @@ def main():
             source.write_text(f'#line {line} "{name}"\n{text}')
             if "int main" in text:
                 program = source.with_suffix("")
-                problem = run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10)
+                problem = run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10, where=build)
                 programs += 1
             else:
                 problem = run(compiler, *FLAGS, "-fsyntax-only", source)

@@ -975,13 +975,13 @@ TEST_F(Api, says_that_a_queue_is_full) {
     expect_error(response, 503, text);
     EXPECT_EQ(response.fields, (std::vector<http::Field>{{"Retry-After", "1"}}));
   };
-  expect_overloaded(post(event_of("e", "b", "1")), "The event was not delivered: a subscriber's queue is full");
+  expect_overloaded(post(event_of("e", "b", "1")), "The event was not delivered: a queue is full");
   expect_overloaded(post(R"({"name":"e","data":"1","channels":["a","b"]})"),
-                    "The event was not delivered to all channels: a subscriber's queue is full");
+                    "The event was not delivered to all channels: a queue is full");
   EXPECT_TRUE(seen.seen.empty());
   expect_overloaded(batch(R"({"batch":[{"name":"e","channel":"a","data":"1"},{"name":"e","channel":"b","data":"2"},)"
                           R"({"name":"e","channel":"a","data":"3"}]})"),
-                    "The event was not delivered: a subscriber's queue is full (batch[1]; those before it were "
+                    "The event was not delivered: a queue is full (batch[1]; those before it were "
                     "delivered)");
   EXPECT_EQ(seen.take(), Strings{"e=1"});
 }

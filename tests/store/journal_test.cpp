@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <cstdint>
@@ -35,7 +36,7 @@ using store::StoreError;
 /// A store that fails, or stops for a while, when it is told to.
 class FaultyStore {
  public:
-  [[nodiscard]] KeptNumbers numbers() const noexcept { return {5, 100}; }
+  [[nodiscard]] KeptNumbers numbers() const noexcept { return {5, reserved}; }
   [[nodiscard]] StoreError reserve(std::uint64_t last) noexcept {
     const std::lock_guard lock(mutex_);
     if (reserve_error != StoreError::ok) return reserve_error;
@@ -49,7 +50,9 @@ class FaultyStore {
     const StoreError error = std::exchange(commit_error, StoreError::ok);
     if (error != StoreError::ok) return error;
     groups.push_back(changes.size());
-    for (const KeptChange& change : changes) numbers_written.push_back(change.message->id().number);
+    for (const KeptChange& change : changes) {
+      if (change.kind == KeptChange::Kind::keep) numbers_written.push_back(change.message->id().number);
+    }
     return StoreError::ok;
   }
 
@@ -57,6 +60,10 @@ class FaultyStore {
     const std::lock_guard lock(mutex_);
     held_ = held;
     changed_.notify_all();
+  }
+  void fail_reserving(StoreError error) {
+    const std::lock_guard lock(mutex_);
+    reserve_error = error;
   }
   void fail_next(StoreError error) {
     const std::lock_guard lock(mutex_);
@@ -75,32 +82,32 @@ class FaultyStore {
   bool held_ = false;
 };
 
-/// Waits until a number is reserved.
+/// Waits until there is room.
 template <class S>
-[[nodiscard]] typename Journal<S>::Place admit(Journal<S>& journal, std::size_t bytes = 10) {
+[[nodiscard]] std::uint64_t admit(Journal<S>& journal, std::size_t bytes = 10) {
   for (;;) {
-    auto place = journal.admit(bytes);
-    if (place) return place;
+    const std::uint64_t number = journal.admit(bytes);
+    if (number != 0) return number;
     std::this_thread::yield();
   }
 }
 
 template <class S>
-std::uint64_t put(Journal<S>& journal, typename Journal<S>::Place place, std::string_view data = "d") {
-  place.change() = keep(kept_message({journal.epoch(), place.number()}, "c", "e", data), true, false);
-  return journal.put(std::move(place));
+std::uint64_t put(Journal<S>& journal, std::uint64_t number, std::string_view data = "d", std::size_t bytes = 10) {
+  return journal.put(keep(kept_message({journal.epoch(), number}, "c", "e", data), true, false), bytes);
 }
 
 TEST(JournalTest, WritesInOrderWithNumbersThatWereReserved) {
   FaultyStore store;
   std::uint64_t ticket = 0;
   {
-    Journal journal(store, {.reservation = 4});
+    Journal journal(store, {.reservation = 4, .spare = 0});
     EXPECT_EQ(journal.epoch(), 5U);
     for (int i = 0; i < 20; ++i) {
-      auto place = admit(journal);
-      EXPECT_EQ(place.number(), 101U + static_cast<unsigned>(i));
-      ticket = put(journal, std::move(place));
+      const std::uint64_t number = admit(journal);
+      EXPECT_EQ(number, 101U + static_cast<unsigned>(i));
+      EXPECT_EQ(journal.place(), (EventId{5, number}));
+      ticket = put(journal, number);
     }
     EXPECT_EQ(journal.wait(ticket), StoreError::ok);
     EXPECT_EQ(journal.settled(), ticket);
@@ -114,7 +121,7 @@ TEST(JournalTest, WritesInOrderWithNumbersThatWereReserved) {
 TEST(JournalTest, GivesOutNoNumberThatIsNotReserved) {
   FaultyStore store;
   store.reserve_error = StoreError::full;
-  Journal journal(store, {.reservation = 4});
+  Journal journal(store, {.reservation = 4, .spare = 0});
   for (int i = 0; i < 100; ++i) {
     EXPECT_FALSE(journal.admit(1));
     std::this_thread::yield();
@@ -140,24 +147,82 @@ TEST(JournalTest, IsBoundedInChangesAndBytes) {
   store.hold(true);
   {
     Journal journal(store, {.changes = 3, .bytes = 100});
-    auto first = admit(journal, 1000);  // larger than the bound, and alone
-    EXPECT_FALSE(journal.admit(1));
-    put(journal, std::move(first));
-    EXPECT_FALSE(journal.admit(1));
+    const std::uint64_t first = admit(journal, 1000);  // larger than the bound, and alone
+    EXPECT_EQ(journal.admit(1), 0U);
+    put(journal, first, "d", 1000);
+    EXPECT_EQ(journal.admit(1), 0U);
+    journal.put_forget(forget("c", 3));  // there is no room
     store.hold(false);
     EXPECT_EQ(journal.wait(1), StoreError::ok);
+    EXPECT_EQ(store.groups.size(), 1U);
     store.hold(true);
-    auto second = admit(journal, 50);
-    auto third = admit(journal, 50);
-    EXPECT_FALSE(journal.admit(1));
-    { const auto given_back = std::move(third); }
-    auto fourth = admit(journal, 1);
-    EXPECT_GT(fourth.number(), second.number() + 1) << "a number that was withdrawn is not used again";
-    auto fifth = admit(journal, 1);
-    EXPECT_FALSE(journal.admit(1)) << "three changes";
+    const std::uint64_t second = admit(journal, 50);
+    const std::uint64_t third = admit(journal, 49);
+    EXPECT_EQ(journal.admit(2), 0U) << "a hundred bytes";
+    EXPECT_NE(journal.number(), 0U) << "what is not written needs no room";
+    const std::uint64_t fourth = admit(journal, 1);
+    EXPECT_GT(fourth, third + 1);
+    EXPECT_EQ(journal.admit(0), 0U) << "three changes";
+    put(journal, second, "d", 50);
+    put(journal, third, "d", 49);
+    put(journal, fourth, "d", 1);
     store.hold(false);
   }
-  EXPECT_EQ(store.numbers_written.size(), 1U);
+  EXPECT_EQ(store.numbers_written.size(), 4U);
+}
+
+TEST(JournalTest, WhatIsNotWrittenGetsNumbersThatNoLaterLifeGivesOut) {
+  FaultyStore store;
+  {
+    Journal journal(store, {.reservation = 4, .spare = 1000});
+    store.fail_reserving(StoreError::full);
+    for (std::uint64_t i = 1; i <= 900; ++i) EXPECT_EQ(journal.number(), 1100 + i);
+    EXPECT_EQ(journal.admit(1), 0U);
+  }
+  EXPECT_EQ(store.reserved, 1104U);
+  store.fail_reserving(StoreError::ok);
+  Journal journal(store, {.reservation = 4, .spare = 1000});
+  EXPECT_EQ(journal.trouble(), "");
+  const std::uint64_t number = admit(journal);
+  EXPECT_EQ(number, 2105U);
+  put(journal, number);
+}
+
+TEST(JournalTest, GivesNothingBackWhereItCannotReserveNumbers) {
+  FaultyStore store;
+  store.reserve_error = StoreError::full;
+  Journal journal(store);
+  Collect collect;
+  EXPECT_EQ(journal.load(collect), message(StoreError::full));
+  EXPECT_EQ(journal.trouble(), message(StoreError::full));
+}
+
+TEST(JournalTest, TellsWhatBecameOfSeveralTogether) {
+  FaultyStore store;
+  Journal journal(store);
+  EXPECT_EQ(journal.outcome({}), KeptOutcome::durable);
+  KeptTicket all;
+  for (int i = 0; i < 3; ++i) {
+    if (i == 1) store.fail_next(StoreError::full);
+    KeptTicket one;
+    one.add(put(journal, admit(journal)));
+    all.add(one.last);
+    EXPECT_EQ(journal.wait(one), i == 1 ? KeptOutcome::lost : KeptOutcome::durable);
+    EXPECT_EQ(journal.trouble(), i == 1 ? message(StoreError::full) : "");
+  }
+  EXPECT_EQ(all, (KeptTicket{1, 3}));
+  EXPECT_EQ(journal.outcome(all), KeptOutcome::lost);
+  EXPECT_EQ(journal.outcome({3, 3}), KeptOutcome::durable);
+  store.hold(true);
+  KeptTicket later;
+  later.add(put(journal, admit(journal)));
+  EXPECT_EQ(journal.outcome(later), KeptOutcome::pending);
+  std::atomic<bool> told{false};
+  journal.when_settled(later, [&] { told = true; });
+  EXPECT_FALSE(told);
+  store.hold(false);
+  journal.stop();
+  EXPECT_TRUE(told);
 }
 
 TEST(JournalTest, TellsThoseWhoWaitWhatBecameOfIt) {

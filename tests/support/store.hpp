@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fanfare::store {
@@ -50,13 +51,15 @@ struct Loaded {
   std::string event;
   std::string data;
   std::uint64_t number = 0;
+  bool history = true;
   bool retained = false;
   std::string user_id{};
   std::string socket_id{};
   friend bool operator==(const Loaded&, const Loaded&) = default;
   friend void PrintTo(const Loaded& loaded, std::ostream* out) {
     *out << loaded.channel << ' ' << loaded.event << " '" << loaded.data << "' " << loaded.number
-         << (loaded.retained ? " retained" : "") << " by '" << loaded.user_id << "' '" << loaded.socket_id << "'";
+         << (loaded.history ? " history" : "") << (loaded.retained ? " retained" : "") << " by '" << loaded.user_id
+         << "' '" << loaded.socket_id << "'";
   }
 };
 
@@ -64,7 +67,7 @@ class Collect final : public store::KeptVisitor {
  public:
   void visit(const store::KeptEvent& event) override {
     all.push_back({std::string(event.channel), std::string(event.event), std::string(event.data), event.number,
-                   event.retained, std::string(event.user_id), std::string(event.socket_id)});
+                   event.history, event.retained, std::string(event.user_id), std::string(event.socket_id)});
     times.push_back(event.time);
   }
   std::vector<Loaded> all;
@@ -88,6 +91,16 @@ class Collect final : public store::KeptVisitor {
   change.message = std::move(message);
   change.time = store::KeptChange::Clock::now();
   change.floor = floor;
+  return change;
+}
+
+[[nodiscard]] inline store::KeptChange forget(std::string channel, std::uint64_t floor,
+                                              std::uint64_t retained_floor = 0) {
+  store::KeptChange change;
+  change.kind = store::KeptChange::Kind::forget;
+  change.channel = std::move(channel);
+  change.floor = floor;
+  change.retained_floor = retained_floor;
   return change;
 }
 

@@ -17,6 +17,7 @@
 #include <fanfare/detail/config.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -459,6 +460,7 @@ class Channel final : public ChannelFace {
     Delivery delivery;
     delivery.message = message;
     delivery.retain = options.retain;
+    delivery.kept = options.kept;
     if (core_.closed()) return {.error = errc::closed};
     guard.enter_callbacks();
     return deliver_through_queues({name(), event, data, &origin}, options.except.value(), delivery);
@@ -480,6 +482,17 @@ class Channel final : public ChannelFace {
       kept_ = wanted;
     }
     for (; surplus != 0; --surplus) core_.drop_reference(*this);
+  }
+  /// Gives the state an event of an earlier life. By somebody who holds a reference, and settles the state then.
+  void restore(const MessageParts& parts, std::uint64_t number, std::chrono::steady_clock::time_point time,
+               bool history, bool retained) noexcept {
+    if (state() == nullptr) return;
+    errc error = errc::ok;
+    MessageType* const message = core_.make(shown(parts), true, error);
+    if (message == nullptr) return;  // there is no memory, or it cannot be sent: it is as if it had been forgotten
+    const Lock lock(mutex());
+    core_.place(*message, {order()->last_id.epoch, number});
+    state()->restore(MessagePtr::adopt(message), time, history, retained);
   }
   void expire_state(std::chrono::steady_clock::time_point now) noexcept {
     if (state() == nullptr) return;
@@ -526,7 +539,12 @@ class Channel final : public ChannelFace {
     if (failed) return;
     order->last_id.epoch = core.new_epoch();
     order->state = core.make_state(name, failed);
-    if (order->state != nullptr) order->state->begin(order->last_id);
+    if (order->state == nullptr) return;
+    if (const EventId place = order->state->first_place(); place.epoch != 0) {
+      order->last_id = place;
+      order->numbered_by_state = true;
+    }
+    order->state->begin(order->last_id);
   }
   ~Channel() = default;
 
@@ -545,6 +563,7 @@ class Channel final : public ChannelFace {
     TriggerResult result;
     MessageType* message = nullptr;  // owned, if a queue wants one
     OrderedStep* step = nullptr;
+    KeptTicket* kept = nullptr;
     Retain retain = Retain::by_rule;
     bool unsettled = false;  // the state keeps something now, or no longer
 
@@ -561,12 +580,12 @@ class Channel final : public ChannelFace {
   FANFARE_NOINLINE TriggerResult deliver_with_options(std::string_view event, std::string_view data,
                                                       const TriggerOptions& options) {
     const MessageOrigin origin = origin_of(options);
-    return deliver_from(event, data, &origin, options.except.value(), options.retain);
+    return deliver_from(event, data, &origin, options.except.value(), options.retain, options.kept);
   }
 
   FANFARE_NOINLINE TriggerResult deliver_from(std::string_view event, std::string_view data,
                                               const MessageOrigin* origin, std::uint64_t excluded,
-                                              Retain retain = Retain::by_rule) {
+                                              Retain retain = Retain::by_rule, KeptTicket* kept = nullptr) {
     if (core_.closed()) [[unlikely]] {
       return {.error = errc::closed};
     }
@@ -574,6 +593,7 @@ class Channel final : public ChannelFace {
     if ((more != nullptr && more->ordered) || !queues_.view().empty()) {
       Delivery delivery;
       delivery.retain = retain;
+      delivery.kept = kept;
       return deliver_through_queues({name(), event, data, origin}, excluded, delivery);
     }
     const CallbackView named = view_of(find_event(event, more));
@@ -647,12 +667,12 @@ class Channel final : public ChannelFace {
     if (now.begin() != &slot || now.size() != 1) return false;
     if (slot.function() != &operations || has_callbacks(parts.name, order())) return false;
     void* const sink = slot.context();
-    if (!operations.has_room(sink, parts.name.size() + parts.data.size())) {
+    if (!operations.has_room(sink, parts.name.size() + parts.data.size()) ||
+        !next_id(parts, Retain::by_rule, false, delivery.result.id)) {
       delivery.result.error = errc::overloaded;
       return true;
     }
     MessageType* const message = std::exchange(delivery.message, nullptr);
-    delivery.result.id = next_id();
     core_.place(*message, delivery.result.id);
     delivery.unsettled = show_state(*message);
     MessageLink* const link = operations.linked ? &message->link(0) : nullptr;
@@ -770,12 +790,15 @@ class Channel final : public ChannelFace {
         return;
       }
       if (step == nullptr || step->begin(state())) {
-        const EventId id = next_id();
-        delivery.result.id = id;
+        if (!next_id(parts, delivery.retain, step != nullptr, delivery.result.id)) {
+          delivery.result.error = errc::overloaded;
+          return;
+        }
         take_callbacks(parts.name, delivery);
         if (delivery.message != nullptr) {
-          core_.place(*delivery.message, id);
+          core_.place(*delivery.message, delivery.result.id);
           delivery.unsettled = show_state(*delivery.message, delivery.retain);
+          if (delivery.kept != nullptr && state() != nullptr) delivery.kept->add(state()->ticket());
           push(queues, excluded, delivery);
         }
       }
@@ -791,11 +814,19 @@ class Channel final : public ChannelFace {
     return parts;
   }
 
+  /// \returns false where the event cannot be kept; never if it is `needed`.
   /// \pre under the lock, and the channel is ordered.
-  [[nodiscard]] EventId next_id() noexcept {
-    EventId& last = order()->last_id;
-    ++last.number;
-    return last;
+  [[nodiscard]] bool next_id(const MessageParts& parts, Retain retain, bool needed, EventId& id) noexcept {
+    Order& kept = *order();
+    if (kept.numbered_by_state) [[unlikely]] {
+      const std::uint64_t number = kept.state->next_number(parts, retain, needed);
+      if (number == 0) return false;
+      kept.last_id.number = number;
+    } else {
+      ++kept.last_id.number;
+    }
+    id = kept.last_id;
+    return true;
   }
 
   /// Lets the state see an event. \returns whether it keeps something now, or no longer. \pre under the lock.
@@ -1320,6 +1351,7 @@ class Channel final : public ChannelFace {
   };
   struct Order final : Extras {
     Order() noexcept : Extras(true) {}
+    bool numbered_by_state = false;  // never changes
     EventId last_id{};
     std::unique_ptr<ChannelState> state{};  // set once; what it holds is under the lock
   };

@@ -8,6 +8,7 @@
 #include <fanfare/core/event_position.hpp>
 #include <fanfare/core/history.hpp>
 #include <fanfare/core/kept_budget.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/retained.hpp>
 #include <fanfare/core/roster.hpp>
@@ -33,6 +34,7 @@ struct KeptOptions {
   RetainedRule retained{};                                                   ///< Bounds of what one channel retains.
   std::size_t bytes = std::size_t{64} << 20U;  ///< All channels together; see `KeptBudget`.
   std::uint64_t seed = 0;                      ///< Keys the hash of event names; see `RegistryOptions::seed`.
+  KeptLog* log = nullptr;                      ///< Where it outlives the program; null: nowhere. Outlives the channels.
 };
 
 /// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events.
@@ -54,9 +56,36 @@ class ChannelMemory final : public ChannelState {
   void begin(EventId last) noexcept override {
     if (kept_ != nullptr) kept_->history.begin(last);
   }
+  [[nodiscard]] EventId first_place() noexcept override {
+    return kept_ == nullptr || kept_->log == nullptr ? EventId{} : kept_->log->place();
+  }
+  [[nodiscard]] std::uint64_t next_number(const MessageParts& event, Retain retain, bool needed) noexcept override {
+    Kept& kept = *kept_;  // which gave the first place
+    const bool internal = is_internal(event.name);
+    kept.admitted = 0;
+    if ((rule_->history && !internal) || changes_retained(internal, event.socket_id(), retain)) {
+      const std::size_t bytes = event.size();
+      if (const std::uint64_t number = kept.log->admit(bytes); number != 0) {
+        kept.admitted = bytes + 1;
+        return number;
+      }
+      if (!needed) return 0;
+    }
+    return kept.log->number();
+  }
+  [[nodiscard]] std::uint64_t ticket() const noexcept override { return kept_ == nullptr ? 0 : kept_->ticket; }
+  void restore(const MessagePtr& message, Clock::time_point time, bool history, bool retained) noexcept override {
+    if (kept_ == nullptr) return;
+    kept_->fresh = false;
+    if (history && rule_->history) kept_->history.restore(message, time);
+    if (retained) kept_->retained.store(message, time);
+    const Floors before = kept_->floors();
+    kept_->report();
+    kept_->log_floors(before);
+  }
   void on_event(const MessagePtr& message, Retain retain) noexcept override {
     if (!caches_ && kept_ == nullptr) return;
-    const bool internal = message->name().starts_with("pusher_internal:");
+    const bool internal = is_internal(message->name());
     const auto now = Clock::now();
     if (kept_ != nullptr) keep(message, internal, retain, now);
     // Neither what clients say to each other nor what the protocol says about them is the channel's last event.
@@ -77,9 +106,11 @@ class ChannelMemory final : public ChannelState {
   void expire(Clock::time_point now) noexcept override {
     if (now >= cached_until_) cached_ = {};
     if (kept_ == nullptr) return;
+    const Floors before = kept_->floors();
     kept_->history.expire(now);
     kept_->retained.expire(now);
     kept_->report();
+    kept_->log_floors(before);
   }
 
   [[nodiscard]] bool caches() const noexcept { return caches_; }
@@ -161,21 +192,31 @@ class ChannelMemory final : public ChannelState {
   /// Forgets all that outlives subscribers, if there are none: the budget wants room.
   void evict() noexcept {
     if (kept_ == nullptr || !kept_->account.vacant()) return;
+    const Floors before = kept_->floors();
     kept_->history.clear();
     kept_->retained.clear();
     kept_->report();
+    kept_->log_floors(before);
   }
 
   Roster roster;
 
  private:
+  /// Up to where all is gone.
+  struct Floors {
+    std::uint64_t history = 0;
+    std::uint64_t retained = 0;
+    friend bool operator==(const Floors&, const Floors&) = default;
+  };
+
   struct Kept {
     Kept(std::string_view channel, std::shared_ptr<KeptBudget> budget_, const KeptOptions& options,
          const ChannelRule& rule)
         : history(rule.history.value_or(HistoryRule{})),
           retained(options.retained, options.seed),
           budget(std::move(budget_)),
-          account(*budget, std::string(channel)) {}
+          account(*budget, std::string(channel)),
+          log(options.log) {}
 
     [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
     void report() noexcept {
@@ -188,10 +229,40 @@ class ChannelMemory final : public ChannelState {
       static_cast<void>(account.report(bytes()));
     }
 
+    /// What a log has to know of. Where nothing is retained, nothing ever retained is of use.
+    [[nodiscard]] Floors floors() const noexcept {
+      if (log == nullptr) return {};
+      const EventId oldest = retained.first();
+      return {history.floor().number, oldest ? oldest.number - 1 : history.last().number};
+    }
+    /// Tells the log what is forgotten, if it is more than before.
+    void log_floors(const Floors& before) noexcept {
+      if (log == nullptr || floors() == before) return;
+      KeptChange change;
+      change.kind = KeptChange::Kind::forget;
+      change.floor = floors().history;
+      change.retained_floor = floors().retained;
+#if FANFARE_EXCEPTIONS
+      try {
+#endif
+        change.channel = account.channel();
+#if FANFARE_EXCEPTIONS
+      } catch (const std::bad_alloc&) {
+        return;  // as if there were no room in the log
+      }
+#endif
+      log->put_forget(std::move(change));
+    }
+
     History history;
     Retained retained;
     std::shared_ptr<KeptBudget> budget;  // a channel may outlive its application
     KeptAccount account;
+    KeptLog* const log;
+    std::uint64_t logged_floor = 0;  // of the history
+    std::uint64_t ticket = 0;        // of the last event
+    std::size_t admitted = 0;        // bytes that the log has room for, plus 1
+    bool fresh = true;               // what the log may know of the channel is of no use any more
   };
 
   /// What the history has behind `next`.
@@ -242,6 +313,15 @@ class ChannelMemory final : public ChannelState {
     if (kept_ == nullptr) replay.next = latest->id();
   }
 
+  [[nodiscard]] static bool is_internal(std::string_view event) noexcept {
+    return event.starts_with("pusher_internal:");
+  }
+  /// Clients are not who says what a channel's state is.
+  [[nodiscard]] bool changes_retained(bool internal, std::string_view socket_id, Retain retain) const noexcept {
+    if (internal || !socket_id.empty() || retain == Retain::no) return false;
+    return retain != Retain::by_rule || rule_->retain;
+  }
+
   void keep(const MessagePtr& message, bool internal, Retain retain, Clock::time_point now) noexcept {
     Kept& kept = *kept_;
     const std::size_t before = kept.bytes();
@@ -250,15 +330,39 @@ class ChannelMemory final : public ChannelState {
     } else {
       kept.history.pass(message->id());
     }
-    // Clients are not who says what a channel's state is.
-    if (!internal && message->socket_id().empty()) {
+    const bool retains = changes_retained(internal, message->socket_id(), retain);
+    std::size_t names = kept.retained.size();
+    if (retains) {
+      if (kept.log != nullptr && kept.retained.find(message->name()) != nullptr) --names;
       if (retain == Retain::clear) {
         kept.retained.clear(message->name());
-      } else if (retain == Retain::yes || (retain == Retain::by_rule && rule_->retain)) {
+      } else {
         kept.retained.store(message, now);
       }
     }
     if (kept.bytes() != before) kept.report();
+    if (kept.log != nullptr) log_event(message, retains, names);
+  }
+
+  /// \param names   how many other names were retained before.
+  void log_event(const MessagePtr& message, bool retains, std::size_t names) noexcept {
+    Kept& kept = *kept_;
+    kept.ticket = 0;
+    const std::size_t admitted = std::exchange(kept.admitted, 0);
+    if (admitted == 0) return;
+    const Message* const latest = retains ? kept.retained.find(message->name()) : nullptr;
+    const Floors floors = kept.floors();
+    KeptChange change;
+    change.time = KeptChange::Clock::now();
+    change.history = !kept.history.empty() && message->id() > kept.history.floor();
+    change.retained = latest != nullptr && latest->id() == message->id();
+    change.clears = retains && !change.retained;
+    // Most events move neither: then there is nothing to look for in the log.
+    if (std::exchange(kept.logged_floor, floors.history) != floors.history) change.floor = floors.history;
+    const bool fewer = kept.retained.size() != names + (change.retained ? 1 : 0);
+    if (std::exchange(kept.fresh, false) || fewer) change.retained_floor = floors.retained;
+    change.message = message;
+    kept.ticket = kept.log->put(std::move(change), admitted - 1);
   }
 
   const bool caches_;

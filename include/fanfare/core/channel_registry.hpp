@@ -758,6 +758,20 @@ class ChannelRegistry {
     return true;
   }
 
+  /// Gives the state of a channel an event of an earlier life of the program; see `ChannelState::restore`. The channel
+  /// exists then for as long as its state keeps something.
+  /// \param number   of the event, in the epoch that the state says.
+  /// \returns        that of the name, `too_many_channels`, `out_of_memory`, or `ok`: the state decides what it keeps.
+  errc restore(const MessageParts& event, std::uint64_t number, std::chrono::steady_clock::time_point time,
+               bool history, bool retained) noexcept {
+    ChannelType* found = nullptr;
+    if (const errc error = acquire(event.channel, found); error != errc::ok) return error;
+    found->restore(event, number, time, history, retained);
+    found->settle_state();
+    core_->drop_reference(*found);
+    return errc::ok;
+  }
+
   /// Lets the states of channels forget what is too old; for a timer.
   /// \progress   locks one stripe and one channel after the other. \complexity O(channels).
   void expire(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) noexcept {

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,26 @@ class ChannelState {
 
   /// The place that the channel begins with: the epoch, and no number yet.
   virtual void begin(EventId /*last*/) noexcept {}
+
+  /// The place that the channel begins with, where the state gives events their numbers. Empty: the channel counts them.
+  [[nodiscard]] virtual EventId first_place() noexcept { return {}; }
+  /// Where it gives them: the number of the next event, above all before. `on_event` follows.
+  /// \param needed   whether the event goes out in any case.
+  /// \returns        0 where it cannot be kept as it is to be; never if it is `needed`.
+  [[nodiscard]] virtual std::uint64_t next_number(const MessageParts& /*event*/, Retain /*retain*/,
+                                                  bool /*needed*/) noexcept {
+    return 0;
+  }
+  /// The ticket of what `on_event` has just kept, see `KeptLog::put`; 0: there is none.
+  [[nodiscard]] virtual std::uint64_t ticket() const noexcept { return 0; }
+
+  /// An event of an earlier life of the program comes back, with an id below that which the channel began with. Those of
+  /// one channel come in their order.
+  /// \param time       when it got its place.
+  /// \param history    whether it was one of the last events.
+  /// \param retained   whether it was the latest of its name.
+  virtual void restore(const MessagePtr& /*message*/, std::chrono::steady_clock::time_point /*time*/, bool /*history*/,
+                       bool /*retained*/) noexcept {}
 
   /// An event has got its place in the order; it is in no queue yet.
   /// \param message   encoded if the registry has an encoder.

@@ -24,9 +24,11 @@ enum class errc : std::uint8_t {
   too_many_channels,  ///< More channels exist, or stand in one trigger, than the limits allow.
   nested_too_deep,    ///< A trigger from inside a callback from inside … more than 64 deep.
   not_utf8,           ///< A subscriber needs text, and the names or data are not UTF-8. Nobody got the event.
-  overloaded,         ///< A queue that may not lose messages is full. Nobody got the event; try again later.
-  closed,             ///< The registry is gone, or the object was moved from or reset.
-  out_of_memory,      ///< The allocator refused. Nothing was changed.
+  /// A queue that may not lose messages is full: a subscriber's, or that of the store. Nobody got the event; try again
+  /// later.
+  overloaded,
+  closed,         ///< The registry is gone, or the object was moved from or reset.
+  out_of_memory,  ///< The allocator refused. Nothing was changed.
 };
 
 /// One English sentence without a full stop.
@@ -42,7 +44,7 @@ enum class errc : std::uint8_t {
     case errc::too_many_channels: return "there are too many channels";
     case errc::nested_too_deep: return "triggers are nested too deep";
     case errc::not_utf8: return "the event is not valid UTF-8";
-    case errc::overloaded: return "a subscriber's queue is full";
+    case errc::overloaded: return "a queue is full";
     case errc::closed: return "the registry is closed";
     case errc::out_of_memory: return "memory is exhausted";
   }

@@ -92,21 +92,17 @@ class BasicHistory {
   /// \param now        an earlier time than the last one counts as that.
   /// \complexity       amortised O(1); allocates where the ring grows, never beyond the rule's count.
   void push(MessagePtr message, bool internal, Clock::time_point now) noexcept {
-    const EventId id = message->id();
-    note(id);
-    if (!empty()) now = std::max(now, newest().time);
-    expire_only(now);
-    const std::size_t bytes = kept_bytes(*message);
-    if (bytes > byte_bound_) return clear();
-    while (size_ != 0 && (size_ >= count_bound_ || bytes_ > byte_bound_ - bytes)) pop();
-    if (size_ == capacity_) grow();
-    if (size_ == capacity_) {  // it did not
-      if (size_ == 0) return clear();
-      pop();
-    }
-    ::new (static_cast<void*>(ring_ + slot(size_))) HistoryEntry{std::move(message), id, now, internal};
-    ++size_;
-    bytes_ += bytes;
+    note(message->id());
+    add(std::move(message), internal, now);
+  }
+
+  /// Remembers an event of an earlier life, which the place that the history began with is behind.
+  /// \param message   its id is above that of those before. \pre `begin`, and no `push` yet.
+  /// \param time      as in `push`.
+  void restore(MessagePtr message, Clock::time_point time) noexcept {
+    FANFARE_ASSERT(message->id() <= last_, "an event comes back that is newer than all");
+    if (size_ == 0) floor_ = {message->id().epoch, message->id().number - 1};
+    add(std::move(message), false, time);
   }
 
   /// An event went by that is not to be remembered, and not to be missed. \pre as `push`.
@@ -231,6 +227,23 @@ class BasicHistory {
   /// How many have a lower one.
   [[nodiscard]] std::size_t lower_bound(std::uint64_t number) const noexcept {
     return number == 0 ? 0 : upper_bound(number - 1);
+  }
+
+  void add(MessagePtr message, bool internal, Clock::time_point now) noexcept {
+    const EventId id = message->id();
+    if (!empty()) now = std::max(now, newest().time);
+    expire_only(now);
+    const std::size_t bytes = kept_bytes(*message);
+    if (bytes > byte_bound_) return clear();
+    while (size_ != 0 && (size_ >= count_bound_ || bytes_ > byte_bound_ - bytes)) pop();
+    if (size_ == capacity_) grow();
+    if (size_ == capacity_) {  // it did not
+      if (size_ == 0) return clear();
+      pop();
+    }
+    ::new (static_cast<void*>(ring_ + slot(size_))) HistoryEntry{std::move(message), id, now, internal};
+    ++size_;
+    bytes_ += bytes;
   }
 
   void note(EventId id) noexcept {

@@ -126,6 +126,8 @@ class BasicRetained {
     return *link == nullptr ? nullptr : (*link)->message.get();
   }
 
+  /// The id of the oldest event; empty if there is none.
+  [[nodiscard]] EventId first() const noexcept { return oldest_ == nullptr ? EventId{} : oldest_->message->id(); }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   /// How many names there are.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/core/errc.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/detail/config.hpp>
 
@@ -94,6 +95,9 @@ struct TriggerOptions {
   std::string_view user_id{};        ///< On behalf of this user; see `Event::user_id`.
   std::string_view socket_id{};      ///< On behalf of this connection; see `Event::socket_id`.
   Retain retain = Retain::by_rule;   ///< Whether it is kept for those who come later.
+  /// Receives what to wait for until the event outlives the program; see `App::wait_kept`. Several triggers may have the
+  /// same. Null: nobody waits.
+  KeptTicket* kept = nullptr;
 };
 
 /// What became of an event. May be dropped: nobody has to look.

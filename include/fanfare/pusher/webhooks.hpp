@@ -614,7 +614,7 @@ class Webhooks {
   }
 
   [[nodiscard]] WebhookAdd take(const AppEvent& event) {
-    if (event.channel.starts_with('#')) return WebhookAdd::unwanted;
+    if (event.channel.starts_with('#') || event.kind == Kind::store_trouble) return WebhookAdd::unwanted;
     const bool members = event.kind == Kind::member_added || event.kind == Kind::member_removed;
     const bool leaves = event.kind == Kind::channel_vacated || event.kind == Kind::member_removed;
     const bool comes = event.kind == Kind::channel_occupied || event.kind == Kind::member_added;
@@ -701,6 +701,7 @@ class Webhooks {
       case Kind::client_event: return "client_event";
       case Kind::cache_miss: return "cache_miss";
       case Kind::subscription_count: return "subscription_count";
+      case Kind::store_trouble: break;  // nobody is told
     }
     return "unknown";
   }
@@ -735,7 +736,8 @@ class Webhooks {
         break;
       case Kind::channel_occupied:
       case Kind::channel_vacated:
-      case Kind::cache_miss: break;
+      case Kind::cache_miss:
+      case Kind::store_trouble: break;
     }
     json.push_back('}');
     json.shrink_to_fit();

@@ -2,14 +2,12 @@
 /// Where what channels keep outlives the program: what such a store has to do.
 #pragma once
 
-#include <fanfare/core/message.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/detail/config.hpp>
 
-#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <string_view>
 
 FANFARE_NAMESPACE_BEGIN
@@ -69,49 +67,9 @@ enum class Durability : std::uint8_t {
   power,    ///< The end of the system: on the disk.
 };
 
-/// A change of what the channels of one application keep.
-struct KeptChange {
-  enum class Kind : std::uint8_t {
-    keep,          ///< `message` is kept: in the history, as the latest of its name, or as both.
-    forget,        ///< Of `channel`: the history up to `floor`.
-    clear_event,   ///< Of `channel`: what is retained under the name `event`.
-    clear_events,  ///< Of `channel`: all that is retained.
-  };
-  using Clock = std::chrono::system_clock;
-
-  Kind kind = Kind::keep;
-  bool history = false;      ///< `keep`: whether it is one of the last events.
-  bool retained = false;     ///< `keep`: whether it is the latest of its name.
-  MessagePtr message{};      ///< `keep`: with an id.
-  Clock::time_point time{};  ///< `keep`: when it got its place.
-  std::uint64_t floor = 0;   ///< `keep` and `forget`: the channel's history up to this number is gone.
-  std::string channel{};     ///< All but `keep`.
-  std::string event{};       ///< `clear_event`.
-};
-
-/// Something that was kept, as a store gives it back. The views end with the call that they are given to.
-struct KeptEvent {
-  std::string_view channel;
-  std::string_view event;
-  std::string_view data;
-  std::string_view user_id;
-  std::string_view socket_id;
-  std::uint64_t number = 0;
-  KeptChange::Clock::time_point time{};
-  bool history = false;
-  bool retained = false;
-};
-
-/// Takes what a store gives back.
-class KeptVisitor {
- public:
-  /// Called in the order of the numbers, once for each of the channel's last events and once for each that is retained.
-  /// \throws what it likes; that ends the loading.
-  virtual void visit(const KeptEvent& event) = 0;
-
- protected:
-  ~KeptVisitor() = default;
-};
+using fanfare::KeptChange;
+using fanfare::KeptEvent;
+using fanfare::KeptVisitor;
 
 /// The numbers that a store has given out: events have them for ever, in all lives of the program.
 struct KeptNumbers {

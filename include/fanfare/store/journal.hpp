@@ -2,6 +2,8 @@
 /// Writes what channels keep to a store, on a thread of its own.
 #pragma once
 
+#include <fanfare/core/kept_log.hpp>
+#include <fanfare/core/message.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/store/history_store.hpp>
 
@@ -12,8 +14,10 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,6 +30,8 @@ struct JournalOptions {
   std::size_t changes = std::size_t{1} << 16U;  ///< That may be on their way to the store; at least 1.
   std::size_t bytes = std::size_t{64} << 20U;   ///< Likewise, of their names and data. One that is larger goes alone.
   std::uint64_t reservation = 65'536;           ///< Numbers that are reserved at a time; at least 2.
+  /// Numbers that each life leaves out at its beginning, for what the one before could not reserve: see `Journal::number`.
+  std::uint64_t spare = std::uint64_t{1} << 32U;
 };
 
 /// Told whether a change is durable. Called once, on the journal's thread or in `Journal::stop`, without a lock. Must not
@@ -37,7 +43,7 @@ using Committed = std::function<void(StoreError)>;
 /// its ticket.
 ///
 /// A number that was given out is never given out again, also in later lives of the program: the store has it reserved
-/// before it is used.
+/// before it is used. The first are reserved by the constructor, the next when half of them are used.
 ///
 /// A change that the store refuses is lost to it, and those who wait for it are told; what came later is tried anew. What
 /// is kept in memory is not touched.
@@ -46,7 +52,7 @@ using Committed = std::function<void(StoreError)>;
 /// Thread safety: all members from any thread, concurrently; the destructor as usual. Its lock is a leaf: nothing is locked
 ///                inside of it, so `admit` and `put` may be called under a channel's lock.
 template <HistoryStore S>
-class Journal {
+class Journal final : public KeptLog {
   struct Entry {
     KeptChange change;
     std::size_t bytes = 0;
@@ -58,80 +64,131 @@ class Journal {
   explicit Journal(S& store, JournalOptions options = {})
       : store_(store),
         options_{std::max<std::size_t>(options.changes, 1), options.bytes,
-                 std::max<std::uint64_t>(options.reservation, 2)},
+                 std::max<std::uint64_t>(options.reservation, 2), options.spare},
         epoch_(store.numbers().epoch),
-        last_(store.numbers().last),
-        reserved_(store.numbers().last) {
+        last_(store.numbers().last + (store.numbers().last == 0 ? 0 : options.spare)),
+        reserved_(last_) {
+    reserve_error_ = store.reserve(last_ + options_.reservation);
+    if (reserve_error_ == StoreError::ok) reserved_ = last_ + options_.reservation;
     thread_ = std::thread([this] { run(); });
   }
-  Journal(const Journal&) = delete;
-  Journal& operator=(const Journal&) = delete;
-  ~Journal() { stop(); }
+  ~Journal() override { stop(); }
 
   /// Of all numbers that it gives out.
   [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_; }
 
-  /// Room for one change, and the number that it has if it is an event. Gives the room back unless it is `put`; the number
-  /// is not used again. Must not outlive the journal.
-  class Place {
-   public:
-    Place() = default;
-    Place(Place&& other) noexcept
-        : journal_(std::exchange(other.journal_, nullptr)), entry_(std::move(other.entry_)), number_(other.number_) {}
-    Place& operator=(Place&&) = delete;
-    ~Place() {
-      if (journal_ != nullptr) journal_->withdraw(*this);
-    }
+  [[nodiscard]] EventId place() const noexcept override {
+    const std::lock_guard lock(mutex_);
+    return {epoch_, last_};
+  }
 
-    /// Whether there is room.
-    [[nodiscard]] explicit operator bool() const noexcept { return journal_ != nullptr; }
-    [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
-    /// What is to be put. \pre there is room.
-    [[nodiscard]] KeptChange& change() noexcept { return entry_.front().change; }
+  /// Has the store give back what it holds. Nothing is written meanwhile. An error too where the first numbers could not be
+  /// reserved.
+  [[nodiscard]] std::string_view load(KeptVisitor& visitor) override {
+    struct Loading {
+      explicit Loading(Journal& journal_) : journal(journal_) {
+        std::unique_lock lock(journal.mutex_);
+        journal.loading_ = true;
+        journal.settled_changed_.wait(lock, [this] { return !journal.busy_; });
+      }
+      Loading(const Loading&) = delete;
+      Loading& operator=(const Loading&) = delete;
+      ~Loading() {
+        const std::lock_guard lock(journal.mutex_);
+        journal.loading_ = false;
+        journal.wake_.notify_one();
+      }
+      Journal& journal;
+    };
+    const Loading loading(*this);
+    // What is not reserved in this life, the next one could give out again.
+    const StoreError error = reserve_error_ == StoreError::ok ? store_.load(visitor) : reserve_error_;
+    return error == StoreError::ok ? std::string_view{} : message(error);
+  }
 
-   private:
-    friend Journal;
-    Journal* journal_ = nullptr;
-    Entries entry_;
-    std::uint64_t number_ = 0;
-  };
-
-  /// Makes room for one change.
+  /// Room for one change, and the number that it has if it is an event.
   /// \param bytes   of its names and data.
-  /// \returns       nothing where there is no room, no number is reserved yet, or the journal has stopped: a later try may
+  /// \returns       0 where there is no room, no number is reserved yet, or the journal has stopped: a later try may
   ///                succeed, but for the last.
   /// \complexity    O(1). \progress takes the lock, and never waits for the store.
-  [[nodiscard]] Place admit(std::size_t bytes) noexcept {
-    Place place;
+  [[nodiscard]] std::uint64_t admit(std::size_t bytes) noexcept override {
+    Entries entry;
+#if FANFARE_EXCEPTIONS
     try {
-      place.entry_.emplace_back().bytes = bytes;
+#endif
+      entry.emplace_back();
+#if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {
-      return place;
+      return 0;
     }
+#endif
     const std::lock_guard lock(mutex_);
-    if (stopping_) return place;
-    if (reserved_ - last_ <= options_.reservation / 2 && !std::exchange(wants_numbers_, true)) wake_.notify_one();
-    if (last_ == reserved_ || count_ == options_.changes) return place;
-    if (count_ != 0 && bytes > options_.bytes - std::min(bytes_, options_.bytes)) return place;
+    if (stopping_) return 0;
+    want_numbers();
+    if (last_ >= reserved_ || !has_room(bytes)) return 0;
     ++admitted_;
     ++count_;
     bytes_ += bytes;
-    place.number_ = ++last_;
-    place.journal_ = this;
-    return place;
+    spare_.splice(spare_.end(), entry);
+    return ++last_;
   }
 
-  /// Hands over a change. Those of one channel are put in the order of their numbers.
-  /// \param place   with the change in it. \pre there is room.
-  /// \returns       its ticket.
-  std::uint64_t put(Place place) noexcept {
+  /// A number for an event that is not written. It is above all others; where none is reserved, because the store is slow
+  /// or refuses to, it is one of those that the next life leaves out.
+  /// \pre `load` has succeeded.
+  [[nodiscard]] std::uint64_t number() noexcept override {
     const std::lock_guard lock(mutex_);
-    FANFARE_ASSERT(place.journal_ == this, "a change that was not admitted");
-    place.journal_ = nullptr;
+    want_numbers();
+    return ++last_;
+  }
+
+  std::uint64_t put(KeptChange change, std::size_t bytes) noexcept override {
+    const std::lock_guard lock(mutex_);
+    FANFARE_ASSERT(admitted_ != 0, "a change that was not admitted");
     --admitted_;
-    if (waiting_.empty()) wake_.notify_one();
-    waiting_.splice(waiting_.end(), place.entry_);
-    return ++put_;
+    return put_locked(std::move(change), bytes);
+  }
+
+  void put_forget(KeptChange change) noexcept override {
+    const std::size_t bytes = change.channel.size();
+    Entries entry;
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      entry.emplace_back();
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+#endif
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || !has_room(bytes)) return;
+    ++count_;
+    bytes_ += bytes;
+    spare_.splice(spare_.end(), entry);
+    static_cast<void>(put_locked(std::move(change), bytes));
+  }
+
+  [[nodiscard]] KeptOutcome outcome(const KeptTicket& ticket) const noexcept override {
+    if (ticket.last > settled()) return KeptOutcome::pending;
+    const std::lock_guard lock(mutex_);
+    return outcome_locked(ticket);
+  }
+
+  KeptOutcome wait(const KeptTicket& ticket) noexcept override {
+    std::unique_lock lock(mutex_);
+    wait_locked(ticket.last, lock);
+    return outcome_locked(ticket);
+  }
+
+  void when_settled(const KeptTicket& ticket, std::function<void()> f) override {
+    when_settled(ticket.last, [told = std::move(f)](StoreError /*error*/) { told(); });
+  }
+
+  [[nodiscard]] std::string_view trouble() const noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (error_ != StoreError::ok) return message(error_);
+    return reserve_error_ == StoreError::ok ? std::string_view{} : message(reserve_error_);
   }
 
   /// Up to which ticket all has been brought to the store, or refused by it.
@@ -151,7 +208,7 @@ class Journal {
         waiters_.splice(waiters_.end(), waiter);
         return;
       }
-      error = outcome(ticket);
+      error = refusal_of(ticket);
     }
     waiter.front().f(error);
   }
@@ -159,11 +216,11 @@ class Journal {
   /// Waits for what has a ticket. \returns what became of it; of one that settled long ago, and was refused, `io`.
   [[nodiscard]] StoreError wait(std::uint64_t ticket) noexcept {
     std::unique_lock lock(mutex_);
-    settled_changed_.wait(lock, [&] { return ticket <= settled_.load(std::memory_order_relaxed); });
-    return outcome(ticket);
+    wait_locked(ticket, lock);
+    return refusal_of(ticket);
   }
 
-  /// What the store answered last.
+  /// What the store answered to the last changes.
   [[nodiscard]] StoreError error() const noexcept {
     const std::lock_guard lock(mutex_);
     return error_;
@@ -199,49 +256,80 @@ class Journal {
     StoreError error;
   };
 
-  void withdraw(Place& place) noexcept {
-    const std::lock_guard lock(mutex_);
-    --admitted_;
-    --count_;
-    bytes_ -= place.entry_.front().bytes;
-    if (stopping_) wake_.notify_one();
+  // ---- with the lock held
+
+  void want_numbers() noexcept {
+    if (stopping_ || last_ + options_.reservation / 2 < reserved_) return;
+    if (!std::exchange(wants_numbers_, true)) wake_.notify_one();
   }
 
-  [[nodiscard]] StoreError outcome(std::uint64_t ticket) const noexcept {
+  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
+    if (count_ == options_.changes) return false;
+    return count_ == 0 || bytes <= options_.bytes - std::min(bytes_, options_.bytes);
+  }
+
+  std::uint64_t put_locked(KeptChange&& change, std::size_t bytes) noexcept {
+    spare_.front().change = std::move(change);
+    spare_.front().bytes = bytes;
+    if (waiting_.empty()) wake_.notify_one();
+    waiting_.splice(waiting_.end(), spare_, spare_.begin());
+    return ++put_;
+  }
+
+  void wait_locked(std::uint64_t ticket, std::unique_lock<std::mutex>& lock) noexcept {
+    settled_changed_.wait(lock, [&] { return ticket <= settled_.load(std::memory_order_relaxed); });
+  }
+
+  [[nodiscard]] StoreError refusal_of(std::uint64_t ticket) const noexcept {
     if (ticket <= forgotten_refusals_) return StoreError::io;
     for (const Refusal& refusal : refusals_) {
       if (refusal.first <= ticket && ticket <= refusal.last) return refusal.error;
     }
     return StoreError::ok;
   }
+  /// Of changes of others between them, too: what is said to be durable is.
+  [[nodiscard]] KeptOutcome outcome_locked(const KeptTicket& ticket) const noexcept {
+    if (!ticket) return KeptOutcome::durable;
+    if (ticket.first <= forgotten_refusals_) return KeptOutcome::lost;
+    for (const Refusal& refusal : refusals_) {
+      if (refusal.first <= ticket.last && ticket.first <= refusal.last) return KeptOutcome::lost;
+    }
+    return KeptOutcome::durable;
+  }
+
+  // ---- the thread
 
   void run() noexcept {
     Entries entries;
     std::vector<KeptChange> group;
     std::unique_lock lock(mutex_);
     for (;;) {
-      wake_.wait(lock,
-                 [&] { return (stopping_ && admitted_ == 0) || (wants_numbers_ && !stopping_) || !waiting_.empty(); });
+      wake_.wait(lock, [&] {
+        if (loading_) return false;
+        return (stopping_ && admitted_ == 0) || (wants_numbers_ && !stopping_) || !waiting_.empty();
+      });
+      busy_ = true;
       if (wants_numbers_ && !stopping_) reserve(lock);
-      if (waiting_.empty()) {
-        if (stopping_ && admitted_ == 0) return;
-        continue;
+      if (!waiting_.empty()) {
+        entries.swap(waiting_);
+        lock.unlock();
+        const StoreError error = commit(entries, group);
+        lock.lock();
+        settle(entries, error, lock);
       }
-      entries.swap(waiting_);
-      lock.unlock();
-      const StoreError error = commit(entries, group);
-      lock.lock();
-      settle(entries, error, lock);
+      busy_ = false;
+      if (loading_) settled_changed_.notify_all();
+      if (waiting_.empty() && stopping_ && admitted_ == 0) return;
     }
   }
 
   void reserve(std::unique_lock<std::mutex>& lock) noexcept {
-    const std::uint64_t to = reserved_ + options_.reservation;
+    const std::uint64_t to = std::max(reserved_, last_) + options_.reservation;
     lock.unlock();
     const StoreError error = store_.reserve(to);
     lock.lock();
     wants_numbers_ = false;
-    error_ = error;
+    reserve_error_ = error;
     if (error == StoreError::ok) reserved_ = to;
   }
 
@@ -278,7 +366,7 @@ class Journal {
       if (waiter->ticket <= last) told.splice(told.end(), waiters_, waiter);
     }
     for (const Waiter& waiter : told) {
-      const StoreError of_waiter = outcome(waiter.ticket);
+      const StoreError of_waiter = refusal_of(waiter.ticket);
       lock.unlock();
       waiter.f(of_waiter);
       lock.lock();
@@ -309,10 +397,13 @@ class Journal {
   std::uint64_t reserved_;
   bool wants_numbers_ = false;
   bool stopping_ = false;
+  bool loading_ = false;      // the store is used by somebody else
+  bool busy_ = false;         // the thread uses it
   std::size_t admitted_ = 0;  // and not yet put
   std::size_t count_ = 0;     // admitted, waiting, or being written
   std::size_t bytes_ = 0;     // of those
   std::uint64_t put_ = 0;
+  Entries spare_;  // one for each that is admitted
   Entries waiting_;
   std::list<Waiter> waiters_;
   std::vector<Refusal> refusals_ = [] {
@@ -323,10 +414,24 @@ class Journal {
   std::uint64_t forgotten_refusals_ = 0;
   std::uint64_t refused_count_ = 0;
   StoreError error_ = StoreError::ok;
+  StoreError reserve_error_ = StoreError::ok;
   std::atomic<std::uint64_t> settled_{0};  // written under the mutex
 
   std::thread thread_;
 };
+
+/// A journal together with its store, as `AppOptions::store` wants it. \throws as `Journal`.
+template <HistoryStore S>
+[[nodiscard]] std::shared_ptr<KeptLog> make_log(std::unique_ptr<S> store, JournalOptions options = {}) {
+  struct Both {
+    Both(std::unique_ptr<S> store_, JournalOptions options_) : store(std::move(store_)), journal(*store, options_) {}
+    std::unique_ptr<S> store;  // outlives the journal
+    Journal<S> journal;
+  };
+  auto both = std::make_shared<Both>(std::move(store), options);
+  KeptLog* const log = &both->journal;
+  return {std::move(both), log};
+}
 
 }  // namespace store
 FANFARE_NAMESPACE_END

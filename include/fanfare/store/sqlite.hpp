@@ -49,26 +49,27 @@ class SqliteStore {
   /// \throws what the visitor throws.
   [[nodiscard]] StoreError load(KeptVisitor& visitor) {
     Statement all;
-    // Retained events come last of those with the same number, which are the same event.
     const StoreError error =
         all.prepare(db_.get(),
-                    "SELECT number, 0, channel, event, data, user_id, socket_id, time FROM history UNION ALL "
-                    "SELECT number, 1, channel, event, data, user_id, socket_id, time FROM retained ORDER BY 1, 2");
+                    "SELECT number, 1, EXISTS (SELECT 1 FROM retained WHERE retained.number = history.number), "
+                    "channel, event, data, "
+                    "user_id, socket_id, time FROM history UNION ALL "
+                    "SELECT number, 0, 1, channel, event, data, user_id, socket_id, time FROM retained "
+                    "WHERE NOT EXISTS (SELECT 1 FROM history WHERE history.number = retained.number) ORDER BY 1");
     if (error != StoreError::ok) return error;
     for (;;) {
       const int result = all.step();
       if (result == SQLITE_DONE) return StoreError::ok;
       if (result != SQLITE_ROW) return error_of(result);
-      const bool retained = all.integer(1) != 0;
-      visitor.visit({.channel = all.text(2),
-                     .event = all.text(3),
-                     .data = all.text(4),
-                     .user_id = all.text(5),
-                     .socket_id = all.text(6),
+      visitor.visit({.channel = all.text(3),
+                     .event = all.text(4),
+                     .data = all.text(5),
+                     .user_id = all.text(6),
+                     .socket_id = all.text(7),
                      .number = static_cast<std::uint64_t>(all.integer(0)),
-                     .time = KeptChange::Clock::time_point{std::chrono::milliseconds{all.integer(7)}},
-                     .history = !retained,
-                     .retained = retained});
+                     .time = KeptChange::Clock::time_point{std::chrono::milliseconds{all.integer(8)}},
+                     .history = all.integer(1) != 0,
+                     .retained = all.integer(2) != 0});
     }
   }
 
@@ -255,7 +256,7 @@ class SqliteStore {
         {&retain_, "REPLACE INTO retained VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
         {&forget_, "DELETE FROM history WHERE channel = ? AND number <= ?"},
         {&clear_event_, "DELETE FROM retained WHERE channel = ? AND event = ?"},
-        {&clear_events_, "DELETE FROM retained WHERE channel = ?"},
+        {&forget_retained_, "DELETE FROM retained WHERE channel = ? AND number <= ?"},
     };
     for (const auto& [statement, sql] : all) {
       if (const StoreError error = statement->prepare(db_.get(), sql); error != StoreError::ok) return error;
@@ -280,46 +281,57 @@ class SqliteStore {
         StoreError error = StoreError::ok;
         if (change.history) error = run(add_, values);
         if (error == StoreError::ok && change.retained) error = run(retain_, values);
-        if (error == StoreError::ok && change.floor != 0) error = note_floor(message.channel(), change.floor);
+        if (error == StoreError::ok && change.clears) {
+          error = run(clear_event_, [&](Statement& s) {
+            s.bind(1, message.channel());
+            s.bind(2, message.name());
+          });
+        }
+        if (error == StoreError::ok) error = note_floors(message.channel(), change);
         return error;
       }
-      case KeptChange::Kind::forget: return note_floor(change.channel, change.floor);
-      case KeptChange::Kind::clear_event:
-        return run(clear_event_, [&](Statement& s) {
-          s.bind(1, std::string_view(change.channel));
-          s.bind(2, std::string_view(change.event));
-        });
-      case KeptChange::Kind::clear_events:
-        return run(clear_events_, [&](Statement& s) { s.bind(1, std::string_view(change.channel)); });
+      case KeptChange::Kind::forget: return note_floors(change.channel, change);
     }
     return StoreError::ok;
   }
 
-  /// The history of a channel is cut once in a group, whatever the number of its events.
-  [[nodiscard]] StoreError note_floor(std::string_view channel, std::uint64_t floor) noexcept {
+  /// What a channel forgets is deleted once in a group, whatever the number of its events.
+  [[nodiscard]] StoreError note_floors(std::string_view channel, const KeptChange& change) noexcept {
+    if (change.floor == 0 && change.retained_floor == 0) return StoreError::ok;
     try {
-      std::uint64_t& known = floors_[channel];
-      known = std::max(known, floor);
+      Floors& known = floors_[channel];
+      known.history = std::max(known.history, change.floor);
+      known.retained = std::max(known.retained, change.retained_floor);
       return StoreError::ok;
     } catch (const std::bad_alloc&) {
       return StoreError::out_of_memory;
     }
   }
   [[nodiscard]] StoreError forget() noexcept {
-    for (const auto& [channel, floor] : floors_) {
-      const StoreError error = run(forget_, [&, &channel = channel, &floor = floor](Statement& s) {
+    const auto up_to = [this](Statement& statement, std::string_view channel, std::uint64_t floor) {
+      if (floor == 0) return StoreError::ok;
+      return run(statement, [&](Statement& s) {
         s.bind(1, channel);
         s.bind(2, floor);
       });
+    };
+    for (const auto& [channel, floors] : floors_) {
+      StoreError error = up_to(forget_, channel, floors.history);
+      if (error == StoreError::ok) error = up_to(forget_retained_, channel, floors.retained);
       if (error != StoreError::ok) return error;
     }
     return StoreError::ok;
   }
 
+  struct Floors {
+    std::uint64_t history = 0;
+    std::uint64_t retained = 0;
+  };
+
   Database db_;  // before the statements, which end first
   KeptNumbers numbers_;
-  Statement begin_, commit_, rollback_, reserve_, add_, retain_, forget_, clear_event_, clear_events_;
-  std::unordered_map<std::string_view, std::uint64_t> floors_;  // of the group that is being written
+  Statement begin_, commit_, rollback_, reserve_, add_, retain_, forget_, forget_retained_, clear_event_;
+  std::unordered_map<std::string_view, Floors> floors_;  // of the group that is being written
 };
 
 /// A store, or why there is none.

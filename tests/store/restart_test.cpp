@@ -1,0 +1,354 @@
+// What channels keep, over several lives of a program: an application is made, ends, and is made again.
+#include <fanfare/app.hpp>
+
+#include "support/store.hpp"
+#include <fanfare/core/channel_rules.hpp>
+#include <fanfare/store/journal.hpp>
+#include <fanfare/store/sqlite.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace fanfare::test {
+namespace {
+
+using namespace std::chrono_literals;
+using store::JournalOptions;
+using store::SqliteStore;
+using store::StoreError;
+
+/// What is kept outlives the store's user, and changes can be held back or refused.
+class Memory {
+ public:
+  [[nodiscard]] store::KeptNumbers numbers() const noexcept { return sqlite->numbers(); }
+  [[nodiscard]] StoreError reserve(std::uint64_t last) noexcept {
+    return refuses ? StoreError::full : sqlite->reserve(last);
+  }
+  [[nodiscard]] StoreError load(KeptVisitor& visitor) {
+    return unreadable ? StoreError::corrupt : sqlite->load(visitor);
+  }
+  [[nodiscard]] StoreError commit(std::span<const KeptChange> changes) noexcept {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !held_; });
+    return refuses ? StoreError::full : sqlite->commit(changes);
+  }
+  void hold(bool held) {
+    const std::lock_guard lock(mutex_);
+    held_ = held;
+    changed_.notify_all();
+  }
+
+  std::unique_ptr<SqliteStore> sqlite;
+  std::atomic<bool> refuses{false};
+  bool unreadable = false;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool held_ = false;
+};
+
+class RestartTest : public ::testing::Test {
+ protected:
+  /// The next life. \param options   those of the application; by default as in the last life.
+  App& live(std::optional<AppOptions> changed = {}, JournalOptions journal = {}) {
+    if (changed) options = *std::move(changed);
+    end();
+    auto memory_store = std::make_unique<Memory>();
+    memory = memory_store.get();
+    auto [error, opened] = SqliteStore::open(path);
+    EXPECT_EQ(error, StoreError::ok);
+    memory->sqlite = std::move(opened);
+    memory->unreadable = unreadable;
+    AppOptions now = options;
+    now.store = store::make_log(std::move(memory_store), journal);
+    return app.emplace(std::move(now));
+  }
+  void end() {
+    if (memory != nullptr) memory->hold(false);
+    memory = nullptr;
+    app.reset();
+  }
+
+  [[nodiscard]] static AppOptions keeping() {
+    return {.id = "1",
+            .key = "k",
+            .secret = "s",
+            .channel_rules = {{.match = "history-*", .history = HistoryRule{.count = 5}},
+                              {.match = "retain-*", .retain = true},
+                              {.match = "both-*", .retain = true, .history = HistoryRule{.count = 3}}}};
+  }
+  EventId trigger(std::string_view channel, std::string_view event, std::string_view data, TriggerOptions how = {}) {
+    KeptTicket ticket;
+    how.kept = &ticket;
+    const TriggerResult result = app->trigger(channel, event, data, how);
+    EXPECT_TRUE(result);
+    EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::durable);
+    return result.id;
+  }
+  /// `event=data` of all that is in the history.
+  [[nodiscard]] std::vector<std::string> history(std::string_view channel) const {
+    std::vector<std::string> all;
+    app->history(channel, HistoryOrder::oldest_first, {}, 1000, [&](const HistoryEntry& entry) {
+      all.push_back(std::string(entry.message->name()) + "=" + std::string(entry.message->data()));
+    });
+    return all;
+  }
+  [[nodiscard]] std::vector<std::string> retained(std::string_view channel) const {
+    std::vector<std::string> all;
+    for (const MessagePtr& message : app->retained(channel)) {
+      all.push_back(std::string(message->name()) + "=" + std::string(message->data()));
+    }
+    return all;
+  }
+  [[nodiscard]] std::size_t rows() const {
+    Collect collect;
+    auto [error, opened] = SqliteStore::open(path);
+    EXPECT_EQ(error, StoreError::ok);
+    EXPECT_EQ(opened->load(collect), StoreError::ok);
+    return collect.all.size();
+  }
+  [[nodiscard]] Reach reach(std::string_view channel, const EventId& id) const {
+    const auto page = app->history(channel, HistoryOrder::oldest_first, id, 1, [](const HistoryEntry&) {});
+    return page ? page->reach : Reach::another_epoch;
+  }
+
+  using Texts = std::vector<std::string>;
+  TemporaryDirectory directory;
+  std::string path = directory.file("kept.db");
+  AppOptions options = keeping();
+  Memory* memory = nullptr;
+  bool unreadable = false;
+  std::optional<App> app;
+};
+
+TEST_F(RestartTest, HistoriesAndWhatIsRetainedAreThereAgain) {
+  live();
+  EXPECT_EQ(app->store_trouble(), "");
+  trigger("history-1", "a", "1", {.user_id = "u", .socket_id = "1.2"});
+  trigger("history-1", "b", "2");
+  trigger("retain-1", "x", "old");
+  trigger("retain-1", "y", "1");
+  trigger("retain-1", "x", "new");
+  trigger("plain", "e", "1");
+  for (int life = 0; life < 3; ++life) {
+    live();
+    EXPECT_EQ(history("history-1"), (Texts{"a=1", "b=2"}));
+    EXPECT_EQ(retained("retain-1"), (Texts{"y=1", "x=new"}));
+    EXPECT_NE(app->kept().bytes(), 0U);
+  }
+  app->history("history-1", HistoryOrder::oldest_first, {}, 1, [](const HistoryEntry& entry) {
+    EXPECT_EQ(entry.message->user_id(), "u");
+    EXPECT_EQ(entry.message->socket_id(), "1.2");
+  });
+}
+
+TEST_F(RestartTest, IdsGoOnAndAreNeverGivenOutAgain) {
+  live();
+  EventId last = trigger("history-1", "e", "0");
+  for (int i = 1; i < 4; ++i) {
+    const EventId before = last;
+    live();
+    EXPECT_EQ(reach("history-1", before), Reach::whole) << "who has seen all has missed nothing";
+    last = trigger("history-1", "e", std::to_string(i));
+    EXPECT_EQ(last.epoch, before.epoch);
+    EXPECT_GT(last.number, before.number);
+    const EventId other = trigger("history-2", "e", "x");
+    EXPECT_GT(other.number, last.number) << "all channels have numbers of one kind";
+  }
+  EXPECT_EQ(history("history-1").size(), 4U);
+}
+
+TEST_F(RestartTest, WhoSawWhatTheProgramCouldNotWriteAnyMoreMissesNothing) {
+  live();
+  const EventId first = trigger("history-1", "e", "1");
+  memory->refuses = true;
+  const TriggerResult lost = app->trigger("history-1", "e", "2");
+  ASSERT_TRUE(lost);
+  live();
+  EXPECT_EQ(history("history-1"), Texts{"e=1"});
+  EXPECT_EQ(reach("history-1", first), Reach::whole);
+  EXPECT_EQ(reach("history-1", lost.id), Reach::whole);
+  EXPECT_GT(trigger("history-1", "e", "3").number, lost.id.number);
+}
+
+TEST_F(RestartTest, WhatWasForgottenStaysForgotten) {
+  live();
+  EventId first;
+  for (int i = 0; i < 9; ++i) {
+    const EventId id = trigger("history-1", "e", std::to_string(i));
+    if (i == 0) first = id;
+  }
+  trigger("retain-1", "a", "1");
+  trigger("retain-1", "b", "1");
+  trigger("retain-1", "a", "2", {.retain = Retain::clear});
+  live();
+  EXPECT_EQ(history("history-1"), (Texts{"e=4", "e=5", "e=6", "e=7", "e=8"}));
+  EXPECT_EQ(reach("history-1", first), Reach::gap);
+  EXPECT_EQ(retained("retain-1"), Texts{"b=1"});
+  end();
+  EXPECT_EQ(rows(), 6U) << "in the file, too";
+}
+
+TEST_F(RestartTest, WhatIsTooOldIsGoneAlsoFromTheFile) {
+  live();
+  trigger("history-1", "e", "1");
+  trigger("retain-1", "e", "1");
+  app->tick(std::chrono::steady_clock::now() + 2h);
+  EXPECT_EQ(app->kept().bytes(), 0U);
+  end();
+  EXPECT_EQ(rows(), 0U);
+}
+
+TEST_F(RestartTest, EventsKeepTheirAgeWhileNoProgramRuns) {
+  {
+    auto [error, opened] = SqliteStore::open(path);
+    ASSERT_EQ(error, StoreError::ok);
+    ASSERT_EQ(opened->reserve(10), StoreError::ok);
+    std::vector<KeptChange> changes;
+    for (const std::uint64_t number : {1U, 2U}) {
+      const EventId id{opened->numbers().epoch, number};
+      changes.push_back(keep(kept_message(id, "history-1", "e", std::to_string(number)), true, true));
+      changes.back().time = KeptChange::Clock::now() - (number == 1 ? 11min : 9min);
+    }
+    ASSERT_EQ(opened->commit(changes), StoreError::ok);
+  }
+  live();
+  EXPECT_EQ(history("history-1"), Texts{"e=2"});
+  app->tick(std::chrono::steady_clock::now() + 2min);
+  EXPECT_EQ(history("history-1"), Texts{});
+}
+
+TEST_F(RestartTest, TheBoundsAreThoseOfThisLife) {
+  live();
+  for (int i = 0; i < 5; ++i) trigger("history-1", "e", std::to_string(i));
+  AppOptions narrower = keeping();
+  narrower.channel_rules.front().history->count = 2;
+  live(narrower);
+  EXPECT_EQ(history("history-1"), (Texts{"e=3", "e=4"}));
+  trigger("history-1", "e", "5");
+  end();
+  EXPECT_EQ(rows(), 2U);
+}
+
+TEST_F(RestartTest, TheBudgetHoldsWhenTheStoreIsRead) {
+  live();
+  for (int i = 0; i < 40; ++i) trigger("history-" + std::to_string(i), "e", std::string(100, 'x'));
+  AppOptions narrower = keeping();
+  narrower.kept_bytes = 10'000;
+  live(narrower);
+  EXPECT_LE(app->kept().bytes(), 10'000U);
+  EXPECT_GT(app->kept().bytes(), 5'000U);
+  EXPECT_EQ(history("history-39").size(), 1U) << "the newest are the last to go";
+  end();
+  EXPECT_LT(rows(), 30U);
+}
+
+TEST_F(RestartTest, WhatIsEvictedDoesNotComeBack) {
+  AppOptions narrow = keeping();
+  narrow.kept_bytes = 10'000;
+  live(narrow);
+  for (int i = 0; i < 40; ++i) {
+    trigger("history-" + std::to_string(i), "e", std::string(1000, 'x'));
+    app->tick();
+  }
+  const std::size_t bytes = app->kept().bytes();
+  live();
+  EXPECT_EQ(app->kept().bytes(), bytes);
+}
+
+TEST_F(RestartTest, ChannelsWithoutARuleWaitForOneInTheFile) {
+  live();
+  trigger("history-1", "e", "1");
+  AppOptions none = keeping();
+  none.channel_rules.clear();
+  live(none);
+  EXPECT_EQ(app->kept().bytes(), 0U);
+  live(keeping());
+  EXPECT_EQ(history("history-1"), Texts{"e=1"});
+}
+
+TEST_F(RestartTest, SubscribersNeedNotWaitForTheStoreButWhoAcknowledgesDoes) {
+  live();
+  int seen = 0;
+  const Subscription subscription =
+      app->subscribe("history-1", [&](Subscription& s) { s.bind("e", [&](const Event&) { ++seen; }); });
+  memory->hold(true);
+  KeptTicket ticket;
+  EXPECT_TRUE(app->trigger("history-1", "e", "1", {.kept = &ticket}));
+  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(history("history-1").size(), 1U);
+  EXPECT_EQ(app->kept_outcome(ticket), KeptOutcome::pending);
+  memory->hold(false);
+  EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::durable);
+  EXPECT_EQ(app->kept_outcome(ticket), KeptOutcome::durable);
+}
+
+TEST_F(RestartTest, ATicketIsOfAllChannelsOfATrigger) {
+  live();
+  KeptTicket ticket;
+  EXPECT_TRUE(app->trigger({"history-1", "plain", "retain-1"}, "e", "1", {.kept = &ticket}));
+  EXPECT_EQ(ticket.last - ticket.first, 1U);
+  EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::durable);
+  KeptTicket nothing;
+  EXPECT_TRUE(app->trigger("plain", "e", "1", {.kept = &nothing}));
+  EXPECT_TRUE(app->trigger("retain-1", "e", "1", {.retain = Retain::no, .kept = &nothing}));
+  EXPECT_FALSE(nothing) << "nothing is kept";
+  EXPECT_EQ(app->wait_kept(nothing), KeptOutcome::durable);
+}
+
+TEST_F(RestartTest, AStoreThatRefusesIsToldOfAndStopsNothing) {
+  std::vector<std::string> told;
+  options.on_event = [&](const AppEvent& event) {
+    if (event.kind == AppEvent::Kind::store_trouble) told.push_back(event.data);
+  };
+  live();
+  memory->refuses = true;
+  KeptTicket ticket;
+  EXPECT_TRUE(app->trigger("history-1", "e", "1", {.kept = &ticket}));
+  EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::lost);
+  EXPECT_EQ(app->store_trouble(), message(StoreError::full));
+  EXPECT_EQ(history("history-1").size(), 1U);
+  app->tick();
+  app->tick();
+  memory->refuses = false;
+  trigger("history-1", "e", "2");
+  app->tick();
+  EXPECT_EQ(told, (std::vector<std::string>{std::string(message(StoreError::full)), ""}));
+}
+
+TEST_F(RestartTest, WhereTheStoreIsFarBehindTriggersAreRefusedButOnlyOfWhatIsKept) {
+  live({}, {.changes = 2});
+  memory->hold(true);
+  EXPECT_TRUE(app->trigger("history-1", "e", "1"));
+  EXPECT_TRUE(app->trigger("history-1", "e", "2"));
+  EXPECT_EQ(app->trigger("history-1", "e", "3").error, errc::overloaded);
+  EXPECT_EQ(history("history-1").size(), 2U) << "it has no place, and nobody got it";
+  EXPECT_TRUE(app->trigger("plain", "e", "1"));
+  EXPECT_TRUE(app->trigger("presence-1", "e", "1"));
+  EXPECT_TRUE(app->trigger("retain-1", "e", "1", {.retain = Retain::no}));
+  end();
+}
+
+TEST_F(RestartTest, AStoreThatCannotBeReadIsTroubleFromTheBeginning) {
+  unreadable = true;
+  live();
+  EXPECT_EQ(app->store_trouble(), message(StoreError::corrupt));
+}
+
+}  // namespace
+}  // namespace fanfare::test
