@@ -48,6 +48,7 @@ int exit_code(fanfare::ServerErrc error) {
     case fanfare::ServerErrc::duplicate_app:
     case fanfare::ServerErrc::bad_certificate:
     case fanfare::ServerErrc::bad_address: return wrong_use;
+    case fanfare::ServerErrc::bad_store:
     case fanfare::ServerErrc::already_started:
     case fanfare::ServerErrc::no_io_uring:
     case fanfare::ServerErrc::cannot_listen:

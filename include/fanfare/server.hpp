@@ -71,6 +71,7 @@ enum class ServerErrc : std::uint8_t {
   bad_option,       ///< An option is out of its range.
   bad_app,          ///< An application has no valid id, key or secret, or a limit that the server's bounds cannot hold.
   duplicate_app,    ///< Two applications have the same id or key, or one has a key twice.
+  bad_store,        ///< What an application has kept cannot be read; see `AppOptions::store`.
   bad_certificate,  ///< The certificate or the key cannot be used, or there is none for `listen_tls`.
   bad_address,      ///< `listen` holds something that is not an address.
   no_io_uring,      ///< `ServerOptions::io` asks for it, and the kernel or the build does not have it.
@@ -86,6 +87,7 @@ enum class ServerErrc : std::uint8_t {
     case ServerErrc::bad_option: return "bad_option";
     case ServerErrc::bad_app: return "bad_app";
     case ServerErrc::duplicate_app: return "duplicate_app";
+    case ServerErrc::bad_store: return "bad_store";
     case ServerErrc::bad_certificate: return "bad_certificate";
     case ServerErrc::bad_address: return "bad_address";
     case ServerErrc::no_io_uring: return "no_io_uring";
@@ -146,7 +148,13 @@ class Server {
     if (options.seed == 0) transport::LoopGroup::fill_random(&options.seed, sizeof options.seed);
     ServerResult checked = check(options);
     if (checked) {
-      if (App* const added = apps_.add(options)) return *added;
+      if (App* const added = apps_.add(options)) {
+        if (const std::string_view trouble = added->store_trouble(); !trouble.empty() && bad_app_) {
+          bad_app_ = {ServerErrc::bad_store,
+                      "application '" + options.id.substr(0, 64) + "': its store: " + std::string(trouble)};
+        }
+        return *added;
+      }
       checked = {ServerErrc::duplicate_app,
                  "the id " + options.id + ", or one of the application's keys, is there twice"};
     }

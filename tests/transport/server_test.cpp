@@ -927,6 +927,7 @@ TEST(ServerErrors, HaveNames) {
                                     {ServerErrc::bad_option, "bad_option"},
                                     {ServerErrc::bad_app, "bad_app"},
                                     {ServerErrc::duplicate_app, "duplicate_app"},
+                                    {ServerErrc::bad_store, "bad_store"},
                                     {ServerErrc::bad_address, "bad_address"},
                                     {ServerErrc::cannot_listen, "cannot_listen"},
                                     {ServerErrc::system, "system"}}) {

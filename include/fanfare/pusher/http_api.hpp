@@ -8,6 +8,7 @@
 #include <fanfare/core/errc.hpp>
 #include <fanfare/core/event_position.hpp>
 #include <fanfare/core/history.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/trigger.hpp>
 #include <fanfare/core/wire.hpp>
@@ -725,9 +726,11 @@ class ApiFields {
   return response;
 }
 
-/// Triggers an event. \param threw  set where a callback of this program threw; all subscribers got the event then.
-[[nodiscard]] inline Refusal deliver(App& app, const ApiEvent& event, [[maybe_unused]] bool& threw) {
-  const TriggerOptions options{.except_socket = event.socket_id, .retain = event.retain};
+/// Triggers an event.
+/// \param threw  set where a callback of this program threw; all subscribers got the event then.
+/// \param kept   what the answer has to wait for, too.
+[[nodiscard]] inline Refusal deliver(App& app, const ApiEvent& event, [[maybe_unused]] bool& threw, KeptTicket& kept) {
+  const TriggerOptions options{.except_socket = event.socket_id, .retain = event.retain, .kept = &kept};
   TriggerResult result;
 #if FANFARE_EXCEPTIONS
   try {
@@ -771,14 +774,14 @@ struct ApiMemory {
   boost::json::monotonic_resource resource{buffer.data(), buffer.size()};
 };
 
-[[nodiscard]] inline http::Response post_event(App& app, const ApiFields& fields) {
+[[nodiscard]] inline http::Response post_event(App& app, const ApiFields& fields, KeptTicket& kept) {
   const Limits& limits = app.options().limits;
   ApiEvent event;
   if (Refusal refusal = read_event(fields, limits, event)) return *std::move(refusal);
   if (Refusal refusal = read_channels(fields, limits, event)) return *std::move(refusal);
 
   bool threw = false;
-  if (Refusal refusal = deliver(app, event, threw)) return *std::move(refusal);
+  if (Refusal refusal = deliver(app, event, threw, kept)) return *std::move(refusal);
   if (threw) return callback_threw();
   if (!event.info.any()) return http::json_response(200, "{}");
   std::string answer = R"({"channels":{)";
@@ -792,21 +795,24 @@ struct ApiMemory {
 
 /// One whose body is not as most are.
 [[nodiscard]] FANFARE_NOINLINE inline http::Response post_any_event(App& app, const http::Request& request,
-                                                                    const ApiQuery& query) {
+                                                                    const ApiQuery& query, KeptTicket& kept) {
   ApiMemory memory;
   boost::json::value body(&memory.resource);
   if (Refusal refusal = read_body(request.body, memory.resource, body)) return *std::move(refusal);
-  return post_event(app, ApiFields(body.if_object(), &query));
+  return post_event(app, ApiFields(body.if_object(), &query), kept);
 }
 
 /// `POST /apps/ID/events`
-[[nodiscard]] inline http::Response post_events(App& app, const http::Request& request, const ApiQuery& query) {
+[[nodiscard]] inline http::Response post_events(App& app, const http::Request& request, const ApiQuery& query,
+                                                KeptTicket& kept) {
   PlainEvent plain;
-  return plain.read(request.body) ? post_event(app, ApiFields(plain, query)) : post_any_event(app, request, query);
+  return plain.read(request.body) ? post_event(app, ApiFields(plain, query), kept)
+                                  : post_any_event(app, request, query, kept);
 }
 
 /// `POST /apps/ID/batch_events`: all events are checked before the first is triggered.
-[[nodiscard]] inline http::Response post_batch_events(App& app, const http::Request& request, std::size_t most) {
+[[nodiscard]] inline http::Response post_batch_events(App& app, const http::Request& request, std::size_t most,
+                                                      KeptTicket& kept) {
   ApiMemory memory;
   boost::json::value body(&memory.resource);
   if (Refusal refusal = read_body(request.body, memory.resource, body)) return *std::move(refusal);
@@ -841,7 +847,7 @@ struct ApiMemory {
 
   bool threw = false;
   for (std::size_t i = 0; i < events.size(); ++i) {
-    if (Refusal refusal = deliver(app, events[i], threw)) {
+    if (Refusal refusal = deliver(app, events[i], threw, kept)) {
       return at_item(*std::move(refusal), i, "; those before it were delivered");
     }
   }
@@ -860,7 +866,7 @@ struct ApiMemory {
 
 /// `POST /apps/ID/channels/NAME/events`, deprecated: the body is the data.
 [[nodiscard]] inline http::Response post_channel_event(App& app, const http::Request& request, std::string_view channel,
-                                                       const ApiQuery& query) {
+                                                       const ApiQuery& query, KeptTicket& kept) {
   const Limits& limits = app.options().limits;
   const ApiFields fields(nullptr, &query);
   ApiEvent event;
@@ -877,7 +883,7 @@ struct ApiMemory {
     refusal = http::text_response(400, "The body is not valid UTF-8");
   }
   bool threw = false;
-  if (!refusal) refusal = deliver(app, event, threw);
+  if (!refusal) refusal = deliver(app, event, threw, kept);
   if (refusal) return *std::move(refusal);
   if (threw) return callback_threw();
   http::Response response;
@@ -1152,6 +1158,18 @@ struct ApiRoute {
 
 }  // namespace detail
 
+/// What an answer of the API waits for: that the events which it acknowledges outlive the program. Empty: for nothing.
+struct ApiWait {
+  App* app = nullptr;
+  KeptTicket ticket{};
+
+  [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(ticket); }
+  /// A moment's view.
+  [[nodiscard]] KeptOutcome outcome() const noexcept {
+    return app == nullptr ? KeptOutcome::durable : app->kept_outcome(ticket);
+  }
+};
+
 /// The HTTP API of Pusher Channels, for backends: a function from a request to a response, which any HTTP server can
 /// mount.
 ///
@@ -1193,7 +1211,8 @@ class HttpApi {
   ///
   /// \param since_1970  the time of day in UTC, to compare with the request's.
   /// \returns     the answer. Errors are one line of plain text, with the status that hosted Pusher gives.
-  /// \progress    that of `App::trigger`; callbacks of this program run inside.
+  /// \progress    that of `App::trigger`; callbacks of this program run inside. Waits where events that it acknowledges
+  ///              go to `AppOptions::store`.
   /// \complexity  O(request + what the events cost); O(channels) for the list of channels, O(users) for that of users.
   /// \throws      `std::bad_alloc`. What callbacks throw stays inside: the event is delivered, and the answer is 500.
   [[nodiscard]] http::Response operator()(const http::Request& request, std::chrono::seconds since_1970) const {
@@ -1204,14 +1223,37 @@ class HttpApi {
   /// \param signer  this thread's.
   [[nodiscard]] http::Response operator()(const http::Request& request, std::chrono::seconds since_1970,
                                           Signer& signer) const {
-    http::Response response = answer(request, since_1970, signer);
+    ApiWait wait;
+    http::Response response = (*this)(request, since_1970, signer, wait);
+    if (wait && wait.app->wait_kept(wait.ticket) != KeptOutcome::durable) return not_stored(wait);
+    return response;
+  }
+  /// The same for those who must not wait.
+  /// \param wait   receives what the answer has to wait for before it is sent: until its outcome is `durable`. If that is
+  ///               `lost`, `not_stored` is sent instead.
+  [[nodiscard]] http::Response operator()(const http::Request& request, std::chrono::seconds since_1970, Signer& signer,
+                                          ApiWait& wait) const {
+    http::Response response = answer(request, since_1970, signer, wait);
+    // What is refused, in part too, acknowledges nothing.
+    if (response.status >= 300) wait = {};
+    return finished(std::move(response));
+  }
+
+  /// The answer to events that were delivered, and are lost to the store.
+  [[nodiscard]] http::Response not_stored(const ApiWait& wait) const {
+    const std::string_view trouble = wait.app->store_trouble();
+    return finished(http::text_response(500, "The event was delivered, but it could not be stored" +
+                                                 (trouble.empty() ? "" : ": " + std::string(trouble))));
+  }
+
+ private:
+  [[nodiscard]] http::Response finished(http::Response response) const {
     if (options_.cors) response.fields.push_back({"Access-Control-Allow-Origin", "*"});
     return response;
   }
 
- private:
-  [[nodiscard]] http::Response answer(const http::Request& request, std::chrono::seconds since_1970,
-                                      Signer& signer) const {
+  [[nodiscard]] http::Response answer(const http::Request& request, std::chrono::seconds since_1970, Signer& signer,
+                                      ApiWait& wait) const {
     if (request.target.size() > options_.target_bytes) {
       return http::text_response(
           414, "The target is too long (at most " + std::to_string(options_.target_bytes) + " bytes)");
@@ -1237,15 +1279,17 @@ class HttpApi {
     }
     if (!app->options().enabled) return http::text_response(403, "The app is disabled");
 
+    wait.app = app;
     switch (route.endpoint) {
-      case detail::Endpoint::events: return detail::post_events(*app, request, query);
-      case detail::Endpoint::batch_events: return detail::post_batch_events(*app, request, options_.batch);
+      case detail::Endpoint::events: return detail::post_events(*app, request, query, wait.ticket);
+      case detail::Endpoint::batch_events: return detail::post_batch_events(*app, request, options_.batch, wait.ticket);
       case detail::Endpoint::channels: return detail::get_channels(*app, query);
       case detail::Endpoint::channel: return detail::get_channel(*app, route.name, query);
       case detail::Endpoint::channel_users: return detail::get_users(*app, route.name);
       case detail::Endpoint::channel_stats: return detail::get_stats(*app, route.name);
       case detail::Endpoint::channel_history: return detail::get_history(*app, route.name, query, since_1970);
-      case detail::Endpoint::channel_events: return detail::post_channel_event(*app, request, route.name, query);
+      case detail::Endpoint::channel_events:
+        return detail::post_channel_event(*app, request, route.name, query, wait.ticket);
       case detail::Endpoint::terminate_connections: return detail::terminate_connections(*app, request, route.name);
       case detail::Endpoint::none: break;
     }

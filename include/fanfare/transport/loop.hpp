@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fanfare/app.hpp>
+#include <fanfare/core/kept_log.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/http/parser.hpp>
 #include <fanfare/http/request.hpp>
@@ -41,6 +42,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -122,6 +124,24 @@ struct Connection final : Peer {
     std::uint32_t home;
     Connection* next_arrival = nullptr;
   };
+  /// Answers that may not be sent yet, and those behind them. They are sent in the order in which they were asked for.
+  struct HeldAnswers {
+    struct Answer {
+      http::Response response;
+      http::ReplyTo to;
+      pusher::ApiWait wait;
+      std::uint32_t until;  // in seconds of the loop's clock: when it is given up
+    };
+    static constexpr std::size_t most = 64;
+    static constexpr std::size_t most_bytes = 64 * 1024;  // of their bodies; one that is larger is the last
+
+    [[nodiscard]] bool full() const noexcept { return answers.size() >= most || bytes > most_bytes || ends; }
+
+    std::deque<Answer> answers{};
+    std::size_t bytes = 0;
+    bool ends = false;      ///< Behind the last of them the connection is closed.
+    bool given_up = false;  ///< The first has waited for too long.
+  };
   /// What few connections have.
   struct Seldom {
     std::unique_ptr<std::vector<char>> input{};  ///< What a turn had no time for.
@@ -129,6 +149,7 @@ struct Connection final : Peer {
     std::unique_ptr<Xhr> xhr{};                  ///< Of a session without a descriptor.
     std::unique_ptr<Carried> carried{};          ///< While `carrying`.
     std::unique_ptr<Parked> parked{};            ///< While the loop has it among those that move.
+    std::unique_ptr<HeldAnswers> held{};         ///< Null where there are none.
   };
 
   Connection(int descriptor_, const http::ParserLimits& limits, const TlsContext* tls_)
@@ -166,6 +187,7 @@ struct Connection final : Peer {
   [[nodiscard]] Xhr* xhr() const noexcept { return seldom == nullptr ? nullptr : seldom->xhr.get(); }
   [[nodiscard]] Carried* carried() const noexcept { return seldom == nullptr ? nullptr : seldom->carried.get(); }
   [[nodiscard]] Parked* parked() const noexcept { return seldom == nullptr ? nullptr : seldom->parked.get(); }
+  [[nodiscard]] HeldAnswers* held() const noexcept { return seldom == nullptr ? nullptr : seldom->held.get(); }
   /// \throws `std::bad_alloc`.
   Seldom& make_seldom() {
     if (seldom == nullptr) seldom = std::make_unique<Seldom>();
@@ -269,6 +291,7 @@ class Loop final : public Door {
         buffer_(buffer_size),
         fanout_(*this, *this, group.options.fanout) {}
   ~Loop() {
+    silence_bells();
     for (const int descriptor : {set_, eventfd_, timer_}) {
       if (descriptor >= 0) ::close(descriptor);
     }
@@ -365,6 +388,7 @@ class Loop final : public Door {
       }
       incoming_.clear();
     }
+    silence_bells();
     fanout_.close();
     close_ring();
     drained_.store(true, std::memory_order_release);
@@ -622,8 +646,26 @@ class Loop final : public Door {
   // ---- HTTP
 
   void request(Connection& connection, const http::Request& request);
-  [[nodiscard]] http::Response respond(const http::Request& request);
-  void answer(Connection& connection, const http::Response& response, const http::ReplyTo& to);
+  [[nodiscard]] http::Response respond(const http::Request& request, pusher::ApiWait& wait);
+  void answer(Connection& connection, const http::Response& response, const http::ReplyTo& to,
+              const pusher::ApiWait& wait = {});
+  void answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to);
+  void release_held();
+  void release_held(Connection& connection);
+  void ring_when_settled(const pusher::ApiWait& wait);
+  /// What a store calls when something has become of what an answer waits for. It may outlive the loop.
+  struct Bell {
+    KeptLog* log = nullptr;
+    std::mutex mutex{};
+    Loop* loop = nullptr;  // under the mutex; null: it has ended
+    bool waits = false;    // under the mutex: it will be rung
+  };
+  void silence_bells() noexcept {
+    for (const std::shared_ptr<Bell>& bell : bells_) {
+      const std::lock_guard lock(bell->mutex);
+      bell->loop = nullptr;
+    }
+  }
   void answer_bytes(Connection& connection, bool last);
   void send_answer(const Answer& answer, std::string_view bytes);
   void send_answers();
@@ -708,8 +750,10 @@ class Loop final : public Door {
   std::vector<Token> paced_;        // are read again when their second is over
   std::vector<Token> polls_;        // sessions whose polls are answered at the end of the turn
   std::vector<Token> answered_polls_;
-  std::vector<Connection*> graveyard_;  // freed at the end of the turn
-  std::vector<Connection*> moving_;     // to other loops, at the end of the turn
+  std::vector<Token> holding_;                // connections with answers that may not be sent yet
+  std::vector<std::shared_ptr<Bell>> bells_;  // one for each store that they wait for
+  std::vector<Connection*> graveyard_;        // freed at the end of the turn
+  std::vector<Connection*> moving_;           // to other loops, at the end of the turn
   std::vector<Connection*> still_moving_;
   std::unordered_map<std::string, Connection*> xhr_sessions_;
   std::vector<Connection*> failed_;  // to be ended at the beginning of the next turn

@@ -219,6 +219,7 @@ inline bool Loop::turn(std::chrono::milliseconds wait) {
   take_arrivals();
   do_what_is_due();
   if (ended_) return false;
+  if (!holding_.empty()) release_held();
   const bool more = fanout_.drain();
   if (fanout_.fan() <= small_turn) {
     fanout_.flush();
@@ -393,7 +394,8 @@ inline void Loop::continue_reading() {
 
 /// Whether it asks faster than it reads. What it asks then waits, and so does the client at last.
 inline bool Loop::is_full(const Connection& connection) noexcept {
-  return (connection.state == Connection::State::http && connection.backlog != nullptr) ||
+  return (connection.state == Connection::State::http &&
+          (connection.backlog != nullptr || (connection.held() != nullptr && connection.held()->full()))) ||
          connection.state == Connection::State::carrying || connection.state == Connection::State::moving ||
          connection.paced;
 }
@@ -450,7 +452,9 @@ inline std::size_t Loop::process_http(Connection& connection, std::string_view b
     if (result.state == http::ParserState::incomplete) {
       if (http.parser.idle()) break;
       if (began) connection.deadline() = seconds_from_now(group_.options.request_timeout);
-      if (http.parser.expects_continue() && !std::exchange(http.told_to_continue, true)) {
+      // Not before the answers to earlier requests; it is told when they are sent.
+      if (connection.held() == nullptr && http.parser.expects_continue() &&
+          !std::exchange(http.told_to_continue, true)) {
         send_answers_of(connection);
         fanout_.send(connection, http::continue_response);
       }
@@ -489,7 +493,7 @@ inline std::size_t Loop::process_websocket(Connection& connection, std::span<cha
 
 inline void Loop::at_end_of_input(Connection& connection) {
   connection.at_end = true;
-  const bool owed = connection.waiting_answers != 0 || connection.backlog != nullptr;
+  const bool owed = connection.waiting_answers != 0 || connection.backlog != nullptr || connection.held() != nullptr;
   const bool gives_up = connection.websocket() != nullptr || connection.state == Connection::State::carrying;
   if (gives_up || !owed) return destroy(connection);
   // A client may close its half as soon as it has asked.
@@ -501,9 +505,11 @@ inline void Loop::at_end_of_input(Connection& connection) {
 
 inline void Loop::request(Connection& connection, const http::Request& request) {
   if (const auto address = xhr::parse_path(request.path(), group_.options.path_prefix)) {
+    if (connection.held() != nullptr) return hold(connection, request);
     return xhr_request(connection, request, *address);
   }
   if (request.find("upgrade") != nullptr) {
+    if (connection.held() != nullptr) return hold(connection, request);
     const websocket::Handshake handshake = websocket::handshake(request);
     if (handshake.upgrade == websocket::Upgrade::accepted) return upgrade(connection, request, handshake);
     if (handshake.upgrade == websocket::Upgrade::refused) {
@@ -511,16 +517,18 @@ inline void Loop::request(Connection& connection, const http::Request& request) 
       return answer_bytes(connection, true);
     }
   }
-  answer(connection, respond(request), http::reply_to(request));
+  pusher::ApiWait wait;
+  const http::Response response = respond(request, wait);
+  answer(connection, response, http::reply_to(request), wait);
 }
 
-inline http::Response Loop::respond(const http::Request& request) {
+inline http::Response Loop::respond(const http::Request& request, pusher::ApiWait& wait) {
   try {
     if (group_.api.serves(request)) {
       return group_.api(
           request,
           std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()),
-          signer_);
+          signer_, wait);
     }
     if (group_.options.on_request != nullptr) {
       if (std::optional<http::Response> response = group_.options.on_request(request)) return std::move(*response);
@@ -528,11 +536,96 @@ inline http::Response Loop::respond(const http::Request& request) {
     return http::text_response(404, "There is nothing at this path");
   } catch (...) {
     // A callback of the host, or exhausted memory; the event may have reached others.
+    wait = {};
     return http::text_response(500, "The request could not be served");
   }
 }
 
-inline void Loop::answer(Connection& connection, const http::Response& response, const http::ReplyTo& to) {
+/// Sends an answer at the end of the turn; or later, when what it waits for is settled and all before it are sent.
+inline void Loop::answer(Connection& connection, const http::Response& response, const http::ReplyTo& to,
+                         const pusher::ApiWait& wait) {
+  if (connection.held() == nullptr) {
+    if (!wait) return answer_now(connection, response, to);
+    auto held = std::make_unique<Connection::HeldAnswers>();
+    Connection::Seldom& seldom = connection.make_seldom();
+    holding_.push_back({connection.number, connection.generation});
+    seldom.held = std::move(held);
+  }
+  Connection::HeldAnswers& held = *connection.held();
+  held.answers.push_back({response, to, wait, seconds_from_now(group_.options.request_timeout)});
+  held.bytes += response.body.size();
+  held.ends = held.ends || response.close || !to.keep_alive;
+}
+
+/// Sends what may be sent by now, and has the stores tell of the rest.
+inline void Loop::release_held() {
+  std::size_t kept = 0;
+  for (const Token token : holding_) {
+    Connection* const connection = at(token.number);
+    if (connection == nullptr || connection->generation != token.generation) continue;
+    try {
+      release_held(*connection);
+    } catch (const std::bad_alloc&) {
+      give_up(*connection);
+      continue;
+    }
+    if (connection->held() != nullptr) holding_[kept++] = token;
+  }
+  holding_.resize(kept);
+}
+
+inline void Loop::release_held(Connection& connection) {
+  Connection::HeldAnswers& held = *connection.held();
+  while (!held.answers.empty()) {
+    Connection::HeldAnswers::Answer& front = held.answers.front();
+    const KeptOutcome outcome = front.wait.outcome();
+    if (outcome == KeptOutcome::pending && !held.given_up) return ring_when_settled(front.wait);
+    held.bytes -= front.response.body.size();
+    if (outcome != KeptOutcome::durable) {
+      const bool close = front.response.close;
+      front.response = group_.api.not_stored(front.wait);
+      front.response.close = close;
+    }
+    answer_now(connection, front.response, front.to);
+    held.answers.pop_front();
+  }
+  connection.seldom->held.reset();
+  if (connection.state != Connection::State::http) return;
+  Connection::Http& http = *connection.http();
+  if (http.parser.expects_continue() && !std::exchange(http.told_to_continue, true)) {
+    send_answers_of(connection);
+    fanout_.send(connection, http::continue_response);
+  }
+  if (connection.input() != nullptr) read_later(connection);
+}
+
+/// One ring at a time is enough: all answers are looked at then.
+inline void Loop::ring_when_settled(const pusher::ApiWait& wait) {
+  KeptLog* const log = wait.app->options().store.get();
+  auto found = std::find_if(bells_.begin(), bells_.end(), [&](const auto& bell) { return bell->log == log; });
+  if (found == bells_.end()) {
+    found = bells_.insert(bells_.end(), std::make_shared<Bell>());
+    (*found)->log = log;
+    (*found)->loop = this;
+  }
+  Bell& bell = **found;
+  {
+    const std::lock_guard lock(bell.mutex);
+    if (std::exchange(bell.waits, true)) return;
+  }
+  try {
+    log->when_settled(wait.ticket, [kept = *found] {
+      const std::lock_guard lock(kept->mutex);
+      kept->waits = false;
+      if (kept->loop != nullptr) kept->loop->wake();
+    });
+  } catch (const std::bad_alloc&) {  // the next sweep looks again
+    const std::lock_guard lock(bell.mutex);
+    bell.waits = false;
+  }
+}
+
+inline void Loop::answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to) {
   bool open = false;
   if (draining_ && !response.close) {
     http::Response last = response;
@@ -698,6 +791,7 @@ inline void Loop::close_output_when_sent(Connection& connection) {
   if (connection.state == Connection::State::ended || connection.xhr() != nullptr) return;
   connection.last_bytes = true;
   if (connection.backlog != nullptr || connection.waiting_answers != 0 || connection.in_failed) return;
+  if (connection.held() != nullptr) return;
   if (sealed_waits(connection)) return;
   if (connection.tls() != nullptr) {
     connection.tls()->close();
@@ -825,6 +919,10 @@ inline void Loop::sweep() {
 
 inline void Loop::sweep(Connection& connection) {
   const auto now = seconds_from_now(std::chrono::seconds(0));
+  // What the store does not say in time counts as lost: it is told so in this turn.
+  if (Connection::HeldAnswers* const held = connection.held()) {
+    held->given_up = now > held->answers.front().until;
+  }
   if (connection.state == Connection::State::carrying) return sweep_carrier(connection);
   if (connection.state == Connection::State::moving) return;
   if (connection.xhr() != nullptr && connection.xhr()->receiver == nullptr && now > connection.deadline()) {
@@ -839,6 +937,7 @@ inline void Loop::sweep(Connection& connection) {
     }
     return;
   }
+  if (connection.held() != nullptr) return;
   if (now <= connection.deadline()) return;  // without its fraction, it may still be to come
   const bool can_answer = connection.tls() == nullptr || !connection.tls()->handshaking();
   if (connection.state != Connection::State::http || connection.http()->parser.idle() || !can_answer) {
@@ -877,7 +976,7 @@ inline void Loop::stop_clients(std::size_t most) {
     if (connection->state == Connection::State::http) {
       // A request that is under way is answered, and its connection closed behind that.
       const bool idle = connection->http()->parser.idle() && connection->input() == nullptr;
-      if (idle && connection->backlog == nullptr) destroy(*connection);
+      if (idle && connection->backlog == nullptr && connection->held() == nullptr) destroy(*connection);
     } else if (connection->state == Connection::State::websocket) {
       try {
         // Not 4200: pusher-js would come back at once, to a server that does not listen, and then wait for 15 seconds.
