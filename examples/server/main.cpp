@@ -3,6 +3,11 @@
 #include "options.hpp"
 
 #include <fanfare/server.hpp>
+#include <fanfare/store/history_store.hpp>
+#if FANFARE_EXAMPLE_SQLITE
+#include <fanfare/store/journal.hpp>
+#include <fanfare/store/sqlite.hpp>
+#endif
 
 #include <array>
 #include <cerrno>
@@ -57,6 +62,27 @@ int exit_code(fanfare::ServerErrc error) {
   return could_not_run;
 }
 
+/// Gives an application its store.
+/// \param code   receives how the program ends if that fails. \returns why it does; empty: it has one, or needs none.
+std::string open_store(const OptionsApp& named, fanfare::AppOptions& app, int& code) {
+  if (named.store_path.empty()) return {};
+  const std::string where = "application '" + app.id + "': the store " + named.store_path + ": ";
+#if FANFARE_EXAMPLE_SQLITE
+  code = could_not_run;
+  auto [error, store] = fanfare::store::SqliteStore::open(named.store_path, named.store_durability);
+  if (error != fanfare::store::StoreError::ok) return where + std::string(message(error));
+  app.store = fanfare::store::make_log(std::move(store));
+  app.on_event = [where](const fanfare::AppEvent& event) {
+    if (event.kind != fanfare::AppEvent::Kind::store_trouble) return;
+    complain(where + (event.data.empty() ? "it works again" : event.data), 0);
+  };
+  return {};
+#else
+  code = wrong_use;
+  return where + "this program was built without SQLite";
+#endif
+}
+
 }  // namespace
 
 int main(int count, char** values) {
@@ -105,7 +131,12 @@ int main(int count, char** values) {
 
   fanfare::Server server(std::move(server_options));
   for (const OptionsApp& named_app : options.apps) {
-    fanfare::App& app = server.add_app(named_app.app, named_app.webhooks);
+    fanfare::AppOptions app_options = named_app.app;
+    int code = 0;
+    if (const std::string wrong = open_store(named_app, app_options, code); !wrong.empty()) {
+      return complain(wrong, code);
+    }
+    fanfare::App& app = server.add_app(std::move(app_options), named_app.webhooks);
     if (!options.development) continue;
     const bool named = !options.pusher_js.empty();
     FileText pusher_js = read_file(named ? options.pusher_js : FANFARE_EXAMPLE_PUSHER_JS);

@@ -481,7 +481,8 @@ class File {
   Problem read_app(const json::value& value, const std::string& where) {
     if (!value.is_object())
       return wrong(where, R"(expected an object, such as {"id": "42", "key": "…", "secret": "…"})");
-    std::vector<std::string> known{"id", "key", "secret", "more_keys", "allowed_origins", "webhooks", "channels"};
+    std::vector<std::string> known{"id",       "key",      "secret", "more_keys", "allowed_origins",
+                                   "webhooks", "channels", "store"};
     for (const auto& n : app_numbers) known.emplace_back(n.key);
     for (const auto& w : app_switches) known.emplace_back(w.key);
     OptionsApp app;
@@ -514,6 +515,8 @@ class File {
         p = read_webhooks(member.value(), inner, app);
       } else if (key == "channels") {
         p = read_channel_rules(member.value(), inner, app.app.channel_rules);
+      } else if (key == "store") {
+        p = read_store(member.value(), inner, app);
       } else {
         p = unknown(where + ".", key, known);
       }
@@ -655,6 +658,33 @@ class File {
       }
       if (!count || *count == 0 || *count > most) {
         return wrong(where + "." + key, "expected a number from 1 to " + std::to_string(most));
+      }
+    }
+    return {};
+  }
+
+  Problem read_store(const json::value& value, const std::string& where, OptionsApp& app) const {
+    if (!value.is_object()) {
+      return wrong(where, R"(expected an object, such as {"path": "kept.db", "durability": "process"})");
+    }
+    for (const auto& member : value.get_object()) {
+      const std::string key(member.key().data(), member.key().size());
+      const auto text = string(member.value());
+      if (key == "path") {
+        if (!text || text->empty()) return wrong(where + ".path", file_expected);
+        app.store_path = *text;
+      } else if (key == "durability") {
+        if (text != "process" && text != "power") return wrong(where + ".durability", "expected process or power");
+        app.store_durability =
+            *text == "power" ? fanfare::store::Durability::power : fanfare::store::Durability::process;
+      } else {
+        return unknown(where + ".", key, {"path", "durability"});
+      }
+    }
+    if (app.store_path.empty()) return wrong(where + ".path", std::string(file_expected) + "; it is missing");
+    for (const OptionsApp& other : options_.apps) {
+      if (other.store_path == app.store_path) {
+        return wrong(where + ".path", quoted(app.store_path) + " is another application's file already");
       }
     }
     return {};

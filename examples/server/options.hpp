@@ -3,6 +3,7 @@
 
 #include <fanfare/app.hpp>
 #include <fanfare/pusher/webhooks.hpp>
+#include <fanfare/store/history_store.hpp>
 #include <fanfare/transport/send_ring.hpp>
 
 #include <cstddef>
@@ -13,10 +14,12 @@
 #include <string_view>
 #include <vector>
 
-/// An application, and who is told of what happens in it.
+/// An application, who is told of what happens in it, and where what its channels keep outlives the program.
 struct OptionsApp {
   fanfare::AppOptions app;
   fanfare::pusher::WebhookOptions webhooks;
+  std::string store_path{};  ///< Empty: nowhere.
+  fanfare::store::Durability store_durability = fanfare::store::Durability::process;
 };
 
 /// What the program is to do. The members of the same name in `fanfare::ServerOptions` are explained there.

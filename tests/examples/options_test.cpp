@@ -178,6 +178,7 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
        "channels": [{"match": "a"}, {"retain": true, "match": "b*", "history": true},
                     {"match": "c", "history": {"count": 1, "seconds": 2, "bytes": 3}},
                     {"match": "d", "history": {}}, {"match": "e", "history": false}],
+       "store": {"durability": "power", "path": "kept.db"},
        "webhooks": ["https://example.org/all", {"url": "http://10.0.0.1", "events": ["channel_occupied"]}],
        "allow_private_webhooks": true, "batch_webhooks": false}
     ]})");
@@ -205,6 +206,8 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
                                                                   {.match = "d", .history = usual},
                                                                   {.match = "e"}}));
   EXPECT_EQ(app.kept_bytes, 9U);
+  EXPECT_EQ(o.apps[0].store_path, "kept.db");
+  EXPECT_EQ(o.apps[0].store_durability, fanfare::store::Durability::power);
   EXPECT_EQ(app.max_presence_members, 2U);
   EXPECT_EQ(app.max_user_bytes, 3U);
   EXPECT_EQ(app.max_user_id_bytes, 4U);
@@ -462,6 +465,15 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
        R"(c.json: apps[0].channels[0].match: expected a channel's name or a pattern, such as "LOBBY_*")"},
       {R"({"apps": [{"channels": [{"match": "a", "retain": 1}]}]})",
        "c.json: apps[0].channels[0].retain: expected true or false"},
+      {R"({"apps": [{"store": "kept.db"}]})",
+       R"(c.json: apps[0].store: expected an object, such as {"path": "kept.db", "durability": "process"})"},
+      {R"({"apps": [{"store": {}}]})", "c.json: apps[0].store.path: expected the name of a file; it is missing"},
+      {R"({"apps": [{"store": {"path": ""}}]})", "c.json: apps[0].store.path: expected the name of a file"},
+      {R"({"apps": [{"store": {"path": "a", "durability": "disk"}}]})",
+       "c.json: apps[0].store.durability: expected process or power"},
+      {R"({"apps": [{"store": {"file": "a"}}]})", "c.json: apps[0].store.file: there is no such key"},
+      {R"({"apps": [{"id": "1", "key": "a", "secret": "s", "store": {"path": "x"}}, {"store": {"path": "x"}}]})",
+       R"(c.json: apps[1].store.path: "x" is another application's file already)"},
       {R"({"apps": [{"channels": [{"match": "a", "keep": true}]}]})",
        "c.json: apps[0].channels[0].keep: there is no such key"},
       {R"({"apps": [{"channels": [{"match": "a", "history": 5}]}]})",
