@@ -57,26 +57,28 @@ class ChannelMemory final : public ChannelState {
     if (kept_ != nullptr) kept_->history.begin(last);
   }
   [[nodiscard]] EventId first_place() noexcept override {
-    return kept_ == nullptr || kept_->log == nullptr ? EventId{} : kept_->log->place();
+    return kept_ == nullptr || kept_->logged == nullptr ? EventId{} : kept_->logged->log.place();
   }
   [[nodiscard]] std::uint64_t next_number(const MessageParts& event, Retain retain, bool needed) noexcept override {
-    Kept& kept = *kept_;  // which gave the first place
+    Logged& logged = *kept_->logged;  // which gave the first place
     const bool internal = is_internal(event.name);
-    kept.admitted = 0;
+    logged.admitted = 0;
     if ((rule_->history && !internal) || changes_retained(internal, event.socket_id(), retain)) {
       const std::size_t bytes = event.size();
-      if (const std::uint64_t number = kept.log->admit(bytes); number != 0) {
-        kept.admitted = bytes + 1;
+      if (const std::uint64_t number = logged.log.admit(bytes); number != 0) {
+        logged.admitted = bytes + 1;
         return number;
       }
       if (!needed) return 0;
     }
-    return kept.log->number();
+    return logged.log.number();
   }
-  [[nodiscard]] std::uint64_t ticket() const noexcept override { return kept_ == nullptr ? 0 : kept_->ticket; }
+  [[nodiscard]] std::uint64_t ticket() const noexcept override {
+    return kept_ == nullptr || kept_->logged == nullptr ? 0 : kept_->logged->ticket;
+  }
   void restore(const MessagePtr& message, Clock::time_point time, bool history, bool retained) noexcept override {
-    if (kept_ == nullptr) return;
-    kept_->fresh = false;
+    if (kept_ == nullptr || kept_->logged == nullptr) return;
+    kept_->logged->fresh = false;
     if (history && rule_->history) kept_->history.restore(message, time);
     if (retained) kept_->retained.store(message, time);
     const Floors before = kept_->floors();
@@ -209,6 +211,17 @@ class ChannelMemory final : public ChannelState {
     friend bool operator==(const Floors&, const Floors&) = default;
   };
 
+  /// What has to be known of a channel that is logged.
+  struct Logged {
+    explicit Logged(KeptLog& log_) noexcept : log(log_) {}
+
+    KeptLog& log;
+    std::uint64_t floor = 0;   // of the history, as the log knows it
+    std::uint64_t ticket = 0;  // of the last event
+    std::size_t admitted = 0;  // bytes that the log has room for, plus 1; 0: for no event
+    bool fresh = true;         // what the log may know of the channel is of no use any more
+  };
+
   struct Kept {
     Kept(std::string_view channel, std::shared_ptr<KeptBudget> budget_, const KeptOptions& options,
          const ChannelRule& rule)
@@ -216,7 +229,7 @@ class ChannelMemory final : public ChannelState {
           retained(options.retained, options.seed),
           budget(std::move(budget_)),
           account(*budget, std::string(channel)),
-          log(options.log) {}
+          logged(options.log == nullptr ? nullptr : std::make_unique<Logged>(*options.log)) {}
 
     [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
     void report() noexcept {
@@ -231,13 +244,13 @@ class ChannelMemory final : public ChannelState {
 
     /// What a log has to know of. Where nothing is retained, nothing ever retained is of use.
     [[nodiscard]] Floors floors() const noexcept {
-      if (log == nullptr) return {};
+      if (logged == nullptr) return {};
       const EventId oldest = retained.first();
       return {history.floor().number, oldest ? oldest.number - 1 : history.last().number};
     }
     /// Tells the log what is forgotten, if it is more than before.
     void log_floors(const Floors& before) noexcept {
-      if (log == nullptr || floors() == before) return;
+      if (logged == nullptr || floors() == before) return;
       KeptChange change;
       change.kind = KeptChange::Kind::forget;
       change.floor = floors().history;
@@ -251,18 +264,14 @@ class ChannelMemory final : public ChannelState {
         return;  // as if there were no room in the log
       }
 #endif
-      log->put_forget(std::move(change));
+      logged->log.put_forget(std::move(change));
     }
 
     History history;
     Retained retained;
     std::shared_ptr<KeptBudget> budget;  // a channel may outlive its application
     KeptAccount account;
-    KeptLog* const log;
-    std::uint64_t logged_floor = 0;  // of the history
-    std::uint64_t ticket = 0;        // of the last event
-    std::size_t admitted = 0;        // bytes that the log has room for, plus 1
-    bool fresh = true;               // what the log may know of the channel is of no use any more
+    const std::unique_ptr<Logged> logged;  // null where nothing outlives the program
   };
 
   /// What the history has behind `next`.
@@ -333,7 +342,7 @@ class ChannelMemory final : public ChannelState {
     const bool retains = changes_retained(internal, message->socket_id(), retain);
     std::size_t names = kept.retained.size();
     if (retains) {
-      if (kept.log != nullptr && kept.retained.find(message->name()) != nullptr) --names;
+      if (kept.logged != nullptr && kept.retained.find(message->name()) != nullptr) --names;
       if (retain == Retain::clear) {
         kept.retained.clear(message->name());
       } else {
@@ -341,14 +350,15 @@ class ChannelMemory final : public ChannelState {
       }
     }
     if (kept.bytes() != before) kept.report();
-    if (kept.log != nullptr) log_event(message, retains, names);
+    if (kept.logged != nullptr) log_event(message, retains, names);
   }
 
   /// \param names   how many other names were retained before.
   void log_event(const MessagePtr& message, bool retains, std::size_t names) noexcept {
-    Kept& kept = *kept_;
-    kept.ticket = 0;
-    const std::size_t admitted = std::exchange(kept.admitted, 0);
+    const Kept& kept = *kept_;
+    Logged& logged = *kept.logged;
+    logged.ticket = 0;
+    const std::size_t admitted = std::exchange(logged.admitted, 0);
     if (admitted == 0) return;
     const Message* const latest = retains ? kept.retained.find(message->name()) : nullptr;
     const Floors floors = kept.floors();
@@ -358,11 +368,11 @@ class ChannelMemory final : public ChannelState {
     change.retained = latest != nullptr && latest->id() == message->id();
     change.clears = retains && !change.retained;
     // Most events move neither: then there is nothing to look for in the log.
-    if (std::exchange(kept.logged_floor, floors.history) != floors.history) change.floor = floors.history;
+    if (std::exchange(logged.floor, floors.history) != floors.history) change.floor = floors.history;
     const bool fewer = kept.retained.size() != names + (change.retained ? 1 : 0);
-    if (std::exchange(kept.fresh, false) || fewer) change.retained_floor = floors.retained;
+    if (std::exchange(logged.fresh, false) || fewer) change.retained_floor = floors.retained;
     change.message = message;
-    kept.ticket = kept.log->put(std::move(change), admitted - 1);
+    logged.ticket = logged.log.put(std::move(change), admitted - 1);
   }
 
   const bool caches_;
