@@ -6,6 +6,7 @@
 #include <fanfare/core/channel_memory.hpp>
 #include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/roster.hpp>
+#include <fanfare/core/snapshot.hpp>
 #include <fanfare/core/users.hpp>
 #include <fanfare/core/wire.hpp>
 #include <fanfare/detail/config.hpp>
@@ -136,6 +137,7 @@ struct AppOptions {
   std::vector<ChannelRule> channel_rules{};
   RetainedRule retained{};                          ///< Bounds of what one channel retains.
   std::size_t kept_bytes = std::size_t{64} << 20U;  ///< What all channels keep together; see `KeptBudget`.
+  SnapshotOptions snapshots{};                      ///< Bounds of what `App::on_subscribe` computes.
 
   /// Where what channels keep outlives the program; null: nowhere. For one application alone. It is read when the
   /// application is made; see `App::store_trouble`.
@@ -167,7 +169,8 @@ class App {
                    .bytes = options_.kept_bytes,
                    .seed = options_.seed,
                    .log = options_.store.get()},
-                  ChannelRules(options_.channel_rules, options_.limits.channel_name)),
+                  ChannelRules(options_.channel_rules, options_.limits.channel_name), options_.limits.channel_name),
+        snapshots_(std::make_shared<detail::SnapshotBudget>(options_.snapshots, options_.limits.event_name)),
         channels_({.limits = options_.limits,
                    .seed = options_.seed,
                    .encoder = &encoder_,
@@ -235,6 +238,35 @@ class App {
   }
   [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox, Since since = {}) {
     return channels_.subscribe(channel, inbox, since);
+  }
+
+  /// Lets the host compute what a client is sent that comes to a channel: its state, for this one client.
+  ///
+  /// The client is sent `subscription_succeeded`, the events of the snapshot, and then each event of the channel behind
+  /// `Snapshot::as_of`, once and in order. This stands in the place of what the channel keeps: its history and what it
+  /// retains are not replayed as well, nor its last event as a cache channel. A channel with a hook has an order and shows
+  /// ids, as if it had a rule, and remembers its last events for those who wait: as many as its rule says, or else as
+  /// `HistoryRule` does.
+  ///
+  /// A client that comes back (`since`) and can be sent all that it has missed is sent that, and the hook is not called.
+  /// Nor is it for subscribers of this program.
+  ///
+  /// Who gets no snapshot gets in without, and is sent what comes behind `Subscriber::position`: where the reply is let go
+  /// of without an answer, or `SnapshotOptions::timeout` is over. A client is closed, so that it comes again, where the
+  /// events that it is to be sent are not remembered any more, or `SnapshotOptions::pending` clients wait already.
+  ///
+  /// \param pattern   a channel's name, or a pattern with `*` and `?`; see `ChannelRule::match`. The first hook that
+  ///                  matches a channel is its hook.
+  /// \param hook      called on the client's loop, without a lock, on several loops at a time. It must not wait and must
+  ///                  not throw (if it does, that is as if it let go of the reply): it answers at once, or moves the reply
+  ///                  to where the answer can be given later. Where the state changes on other threads, it and the
+  ///                  id of the last event that told of a change have to be read together, under the mutex that is held
+  ///                  for a change and its trigger.
+  /// \returns         `RuleError::ok`, or why the pattern is refused; `duplicate_match` if it has a hook already.
+  /// \pre             set before clients come: it holds for channels that are made from now on.
+  /// \throws          `std::bad_alloc`.
+  [[nodiscard]] RuleError on_subscribe(std::string pattern, SubscribeHook hook) {
+    return memories_.hooks().add(std::move(pattern), std::move(hook));
   }
 
   /// Holds a channel that is triggered often; see `ChannelRegistry::channel`.
@@ -353,6 +385,9 @@ class App {
   void sign_out(std::string_view user_id) noexcept { users_.sign_out(user_id); }
   /// Who has signed in.
   [[nodiscard]] const Users& users() const noexcept { return users_; }
+
+  /// What bounds snapshots, and counts them.
+  [[nodiscard]] const std::shared_ptr<detail::SnapshotBudget>& snapshots() const noexcept { return snapshots_; }
 
   /// Does what time brings; about once a second. \throws `std::bad_alloc`.
   void tick(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) {
@@ -532,6 +567,7 @@ class App {
   const AppOptions options_;
   const FrameEncoder encoder_{};
   ChannelMemories memories_;
+  const std::shared_ptr<detail::SnapshotBudget> snapshots_;
   Users users_;
   std::string_view not_loaded_;      // why the store could not be read; set by the constructor
   std::mutex announcing_;            // who comes and goes is announced in the order in which it happens

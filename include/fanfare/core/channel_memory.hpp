@@ -12,6 +12,7 @@
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/retained.hpp>
 #include <fanfare/core/roster.hpp>
+#include <fanfare/core/snapshot.hpp>
 #include <fanfare/detail/config.hpp>
 
 #include <algorithm>
@@ -37,7 +38,8 @@ struct KeptOptions {
   KeptLog* log = nullptr;                      ///< Where it outlives the program; null: nowhere. Outlives the channels.
 };
 
-/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events.
+/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events or
+/// with a hook that computes snapshots.
 class ChannelMemory final : public ChannelState {
  public:
   using Clock = std::chrono::steady_clock;
@@ -46,11 +48,14 @@ class ChannelMemory final : public ChannelState {
   ChannelMemory(bool caches, Clock::duration cache_ttl) noexcept
       : caches_(caches), cache_ttl_(cache_ttl), rule_(nullptr) {}
   /// \param rules   keeps the rule alive. \param rule    of this channel; may be null. \throws `std::bad_alloc`.
+  /// \param hook    computes what newcomers are sent instead of what is kept; may be null.
   ChannelMemory(bool caches, std::string_view channel, std::shared_ptr<KeptBudget> budget, const KeptOptions& options,
-                std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule)
-      : caches_(caches), cache_ttl_(options.cache_ttl), rules_(std::move(rules)), rule_(rule) {
-    if (rule == nullptr || !(rule->retain || rule->history)) return;
-    kept_ = std::make_unique<Kept>(channel, std::move(budget), options, *rule);
+                std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule,
+                std::shared_ptr<const SubscribeHook> hook = {})
+      : caches_(caches), cache_ttl_(options.cache_ttl), rules_(std::move(rules)), rule_(rule), hook_(std::move(hook)) {
+    if (!rule_keeps() && hook_ == nullptr) return;
+    const HistoryRule bounds = keeps_history() ? *rule->history : HistoryRule{};
+    kept_ = std::make_unique<Kept>(channel, std::move(budget), options, bounds, rule_keeps() ? options.log : nullptr);
   }
 
   void begin(EventId last) noexcept override {
@@ -63,7 +68,7 @@ class ChannelMemory final : public ChannelState {
     Logged& logged = *kept_->logged;  // which gave the first place
     const bool internal = is_internal(event.name);
     logged.admitted = 0;
-    if ((rule_->history && !internal) || changes_retained(internal, event.socket_id(), retain)) {
+    if ((keeps_history() && !internal) || changes_retained(internal, event.socket_id(), retain)) {
       const std::size_t bytes = event.size();
       if (const std::uint64_t number = logged.log.admit(bytes); number != 0) {
         logged.admitted = bytes + 1;
@@ -79,7 +84,7 @@ class ChannelMemory final : public ChannelState {
   void restore(const MessagePtr& message, Clock::time_point time, bool history, bool retained) noexcept override {
     if (kept_ == nullptr || kept_->logged == nullptr) return;
     kept_->logged->fresh = false;
-    if (history && rule_->history) kept_->history.restore(message, time);
+    if (history && keeps_history()) kept_->history.restore(message, time);
     if (retained) kept_->retained.store(message, time);
     const Floors before = kept_->floors();
     kept_->report();
@@ -101,9 +106,12 @@ class ChannelMemory final : public ChannelState {
     occupied ? kept_->account.occupy() : kept_->account.vacate();
   }
   [[nodiscard]] bool shows_ids() const noexcept override { return kept_ != nullptr; }
-  [[nodiscard]] bool can_keep() const noexcept override { return caches_ || kept_ != nullptr; }
+  [[nodiscard]] bool can_keep() const noexcept override { return caches_ || rule_keeps(); }
+  /// What is remembered for the sake of a hook alone is of use to those who are there.
   [[nodiscard]] bool keeps() const noexcept override {
-    return static_cast<bool>(cached_) || (kept_ != nullptr && kept_->bytes() != 0);
+    if (cached_) return true;
+    if (!rule_keeps()) return false;
+    return !kept_->retained.empty() || (keeps_history() && !kept_->history.empty());
   }
   void expire(Clock::time_point now) noexcept override {
     if (now >= cached_until_) cached_ = {};
@@ -131,10 +139,10 @@ class ChannelMemory final : public ChannelState {
     if (kept_ == nullptr) return Reach::another_epoch;
     const Reach reach = kept_->history.reach(seen);
     // Without a history the events between are not there, but for the latest of each name.
-    return reach == Reach::whole && !rule_->history && seen != kept_->history.last() ? Reach::gap : reach;
+    return reach == Reach::whole && !remembers() && seen != kept_->history.last() ? Reach::gap : reach;
   }
   /// Whether there is a history that can be asked, rather than one that only counts.
-  [[nodiscard]] bool keeps_history() const noexcept { return kept_ != nullptr && rule_->history.has_value(); }
+  [[nodiscard]] bool keeps_history() const noexcept { return rule_ != nullptr && rule_->history.has_value(); }
   /// Null where the channel keeps no events.
   [[nodiscard]] const History* history() const noexcept { return kept_ == nullptr ? nullptr : &kept_->history; }
   [[nodiscard]] const Retained* retained() const noexcept { return kept_ == nullptr ? nullptr : &kept_->retained; }
@@ -151,11 +159,26 @@ class ChannelMemory final : public ChannelState {
     if (since && replay.reach == Reach::whole) {
       replay.next = *since;
     } else {
-      replay.next = kept_->history.floor();
-      replay.retained = rule_->history ? replay.next : kept_->history.last();
+      replay.next = keeps_history() ? kept_->history.floor() : kept_->history.last();
+      replay.retained = replay.next;
     }
     replay.internal = kept_->history.last();
     go_on(replay, max_bytes);
+    return replay;
+  }
+
+  /// What computes the state for those who come; null where what is kept is replayed.
+  [[nodiscard]] const std::shared_ptr<const SubscribeHook>& hook() const noexcept { return hook_; }
+  /// What somebody is sent behind a snapshot: nothing yet, and then the events that the snapshot does not contain.
+  /// \param position   where he came. \param as_of   what the snapshot contains; see `Snapshot::as_of`.
+  /// \pre             there is a hook.
+  [[nodiscard]] Replay replay_behind(EventId position, EventId as_of) const noexcept {
+    Replay replay;
+    replay.internal = kept_->history.last();
+    // It is the host's, but it may be of another life of the channel, in which case it contains none of this one's events.
+    const bool known = as_of && as_of <= replay.internal;
+    replay.next = known ? as_of : position;
+    replay.more = true;
     return replay;
   }
 
@@ -186,7 +209,7 @@ class ChannelMemory final : public ChannelState {
   /// Whether an event is among those that `replay` gives to somebody who has seen none.
   [[nodiscard]] bool replays(const Message& message) const noexcept {
     if (kept_ == nullptr) return false;
-    if (rule_->history && message.id() > kept_->history.floor()) return true;
+    if (keeps_history() && message.id() > kept_->history.floor()) return true;
     const Message* const latest = kept_->retained.find(message.name());
     return latest != nullptr && latest->id() == message.id();
   }
@@ -224,12 +247,12 @@ class ChannelMemory final : public ChannelState {
 
   struct Kept {
     Kept(std::string_view channel, std::shared_ptr<KeptBudget> budget_, const KeptOptions& options,
-         const ChannelRule& rule)
-        : history(rule.history.value_or(HistoryRule{})),
+         const HistoryRule& bounds, KeptLog* log)
+        : history(bounds),
           retained(options.retained, options.seed),
           budget(std::move(budget_)),
           account(*budget, std::string(channel)),
-          logged(options.log == nullptr ? nullptr : std::make_unique<Logged>(*options.log)) {}
+          logged(log == nullptr ? nullptr : std::make_unique<Logged>(*log)) {}
 
     [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
     void report() noexcept {
@@ -301,7 +324,7 @@ class ChannelMemory final : public ChannelState {
     if (kept_ != nullptr) {
       const EventId last = kept_->history.last();
       replay.internal = {last.epoch, 0};  // as they come live
-      if (!rule_->history) {
+      if (before.epoch == 0 ? !keeps_history() : !remembers()) {
         kept_->retained.for_each(add_newer);
         replay.next = last;
       } else {
@@ -327,14 +350,19 @@ class ChannelMemory final : public ChannelState {
   }
   /// Clients are not who says what a channel's state is.
   [[nodiscard]] bool changes_retained(bool internal, std::string_view socket_id, Retain retain) const noexcept {
-    if (internal || !socket_id.empty() || retain == Retain::no) return false;
+    if (!rule_keeps() || internal || !socket_id.empty() || retain == Retain::no) return false;
     return retain != Retain::by_rule || rule_->retain;
   }
+
+  /// Whether the rule says that something is kept.
+  [[nodiscard]] bool rule_keeps() const noexcept { return rule_ != nullptr && (rule_->retain || rule_->history); }
+  /// Whether the last events are there, be it for a hook alone. \pre something is kept.
+  [[nodiscard]] bool remembers() const noexcept { return keeps_history() || hook_ != nullptr; }
 
   void keep(const MessagePtr& message, bool internal, Retain retain, Clock::time_point now) noexcept {
     Kept& kept = *kept_;
     const std::size_t before = kept.bytes();
-    if (rule_->history) {
+    if (remembers()) {
       kept.history.push(message, internal, now);
     } else {
       kept.history.pass(message->id());
@@ -364,7 +392,7 @@ class ChannelMemory final : public ChannelState {
     const Floors floors = kept.floors();
     KeptChange change;
     change.time = KeptChange::Clock::now();
-    change.history = !kept.history.empty() && message->id() > kept.history.floor();
+    change.history = keeps_history() && !kept.history.empty() && message->id() > kept.history.floor();
     change.retained = latest != nullptr && latest->id() == message->id();
     change.clears = retains && !change.retained;
     // Most events move neither: then there is nothing to look for in the log.
@@ -382,7 +410,8 @@ class ChannelMemory final : public ChannelState {
   Clock::time_point cached_until_{};
   std::shared_ptr<const ChannelRules> rules_;
   const ChannelRule* rule_;
-  std::unique_ptr<Kept> kept_;  // null where no rule wants it
+  const std::shared_ptr<const SubscribeHook> hook_{};
+  std::unique_ptr<Kept> kept_;  // null where neither a rule nor a hook wants it
 };
 
 /// Makes the memories of an application's channels, and has the rules by which they are made.
@@ -390,9 +419,12 @@ class ChannelMemory final : public ChannelState {
 /// Thread safety: all members from any thread, concurrently.
 class ChannelMemories final : public ChannelStates {
  public:
-  /// \param rules   valid ones.
-  explicit ChannelMemories(const KeptOptions& options, ChannelRules rules = {})
+  /// \param rules        valid ones.
+  /// \param name_limit   bytes that a channel's name may have.
+  explicit ChannelMemories(const KeptOptions& options, ChannelRules rules = {},
+                           std::size_t name_limit = Limits{}.channel_name)
       : options_(options),
+        hooks_(name_limit),
         budget_(std::make_shared<KeptBudget>(options.bytes)),
         rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
 
@@ -400,11 +432,13 @@ class ChannelMemories final : public ChannelStates {
                                                    [[maybe_unused]] bool& failed) noexcept override {
     const ChannelKind kind = ChannelName::kind(channel);
     const ChannelRule* const rule = rules_->find(channel);
-    if (!ChannelName::ordered(kind) && !orders(rule)) return nullptr;
+    std::shared_ptr<const SubscribeHook> hook = hooks_.find(channel);
+    if (!ChannelName::ordered(kind) && !orders(rule) && hook == nullptr) return nullptr;
 #if FANFARE_EXCEPTIONS
     try {
 #endif
-      return std::make_unique<ChannelMemory>(ChannelName::caches(kind), channel, budget_, options_, rules_, rule);
+      return std::make_unique<ChannelMemory>(ChannelName::caches(kind), channel, budget_, options_, rules_, rule,
+                                             std::move(hook));
 #if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {
       failed = true;
@@ -412,10 +446,15 @@ class ChannelMemories final : public ChannelStates {
     }
 #endif
   }
-  [[nodiscard]] bool orders(std::string_view channel) const noexcept override { return orders(rules_->find(channel)); }
-  [[nodiscard]] bool keeps(std::string_view channel) const noexcept override {
-    return ChannelName::caches(ChannelName::kind(channel)) || orders(channel);
+  [[nodiscard]] bool orders(std::string_view channel) const noexcept override {
+    return orders(rules_->find(channel)) || hooks_.find(channel) != nullptr;
   }
+  [[nodiscard]] bool keeps(std::string_view channel) const noexcept override {
+    return ChannelName::caches(ChannelName::kind(channel)) || orders(rules_->find(channel));
+  }
+
+  /// Of channels that are made from now on.
+  [[nodiscard]] SubscribeHooks& hooks() noexcept { return hooks_; }
 
   [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
   [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
@@ -426,6 +465,7 @@ class ChannelMemories final : public ChannelStates {
   }
 
   const KeptOptions options_;
+  SubscribeHooks hooks_;
   const std::shared_ptr<KeptBudget> budget_;
   const std::shared_ptr<const ChannelRules> rules_;
 };

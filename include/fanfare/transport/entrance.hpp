@@ -6,10 +6,14 @@
 #include <fanfare/core/channel_memory.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/roster.hpp>
+#include <fanfare/core/snapshot.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/transport/door.hpp>
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
@@ -60,6 +64,16 @@ struct Wish final : MessageLink, OrderedStep {
   // What came of it, under the channel's lock:
   JoinResult result = JoinResult::refused;
   bool sent = false;
+  bool hooked = false;  // the channel has a hook, so nobody stays in it who has missed something
+  // Where it waits for a snapshot:
+  std::shared_ptr<const SubscribeHook> hook;  // null: it does not
+  EventId position;
+  fanfare::detail::SnapshotTicket ticket;
+  std::chrono::milliseconds deadline{0};
+  bool settled = false;  // it has been told that it is in the channel
+  std::vector<MessagePtr> snapshot;
+  EventId as_of;          // of the snapshot
+  std::size_t given = 0;  // of its events
 
   [[nodiscard]] bool begin(ChannelState* state) noexcept override {
     auto* const memory = static_cast<ChannelMemory*>(state);
@@ -75,13 +89,20 @@ struct Wish final : MessageLink, OrderedStep {
         }
         counted = true;
         first = entry == Roster::Entry::first;
-        entrance.members = memory->roster.members();
       }
       entrance.shows_ids = memory->shows_ids();
-      entrance.replay = memory->replay(entrance.since, replay_bytes);
-      entrance.resumed = entrance.since && entrance.replay.reach == Reach::whole;
-      entrance.replay.reach = Reach::whole;          // from here on: whether something goes before it could be sent
-      if (first) ++entrance.replay.internal.number;  // it is not told of itself
+      hooked = memory->hook() != nullptr;
+      if (hooked && !(entrance.since && memory->reach(*entrance.since) == Reach::whole)) {
+        hook = memory->hook();
+        position = memory->history()->last();
+        entrance.replay.more = true;  // who is present, and what has come, it finds when the snapshot is there
+      } else {
+        if (member != nullptr) entrance.members = memory->roster.members();
+        entrance.replay = memory->replay(entrance.since, replay_bytes);
+        entrance.resumed = entrance.since && entrance.replay.reach == Reach::whole;
+        entrance.replay.reach = Reach::whole;          // from here on: whether something goes before it could be sent
+        if (first) ++entrance.replay.internal.number;  // it is not told of itself
+      }
       AppEvent miss{.kind = AppEvent::Kind::cache_miss};
       AppEvent added{.kind = AppEvent::Kind::member_added};
       if (memory->caches()) miss.channel = entrance.channel;
@@ -98,6 +119,23 @@ struct Wish final : MessageLink, OrderedStep {
       result = JoinResult::refused;
       return false;
     }
+  }
+  /// The snapshot is there, or will not come: what follows it is what it does not contain. \throws `std::bad_alloc`.
+  void settle(const ChannelMemory& memory) {
+    if (member != nullptr) entrance.members = memory.roster.members();
+    entrance.replay = memory.replay_behind(position, as_of);
+    settled = true;
+  }
+  /// The next piece of the snapshot. \throws `std::bad_alloc`.
+  void take_snapshot() {
+    entrance.replay.events.clear();
+    for (std::size_t bytes = 0; given < snapshot.size(); ++given) {
+      bytes += snapshot[given]->frame().size();
+      if (bytes > replay_bytes && !entrance.replay.events.empty()) return;
+      entrance.replay.events.push_back(std::move(snapshot[given]));
+    }
+    snapshot.clear();
+    given = 0;
   }
   /// The next piece of what it has missed. \throws `std::bad_alloc`; it cannot be gone on with then.
   void go_on(ChannelMemory& memory) {
@@ -116,7 +154,7 @@ struct Wish final : MessageLink, OrderedStep {
  private:
   /// An event goes out once: not again as the cached one.
   void take_cached(ChannelMemory& memory, AppEvent miss) noexcept {
-    entrance.caches = memory.caches();
+    entrance.caches = memory.caches() && hook == nullptr;
     if (!entrance.caches || entrance.replay.more) return;
     MessagePtr cached = memory.cached(ChannelMemory::Clock::now());
     if (!cached) {
@@ -150,6 +188,26 @@ struct CatchUp final : OrderedStep {
   void end() noexcept override {
     if (done && !wish_.entrance.replay.more) wish_.end();
   }
+
+  bool done = false;
+
+ private:
+  Wish& wish_;
+};
+
+/// Who has waited for a snapshot finds who is present now, and from where on it is sent what came.
+struct Settlement final : OrderedStep {
+  explicit Settlement(Wish& wish) noexcept : wish_(wish) {}
+
+  [[nodiscard]] bool begin(ChannelState* state) noexcept override {
+    try {
+      wish_.settle(*static_cast<const ChannelMemory*>(state));
+      done = true;
+    } catch (const std::bad_alloc&) {
+    }
+    return false;
+  }
+  void end() noexcept override {}
 
   bool done = false;
 

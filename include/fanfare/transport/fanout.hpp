@@ -11,6 +11,7 @@
 #include <fanfare/core/hash.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/roster.hpp>
+#include <fanfare/core/snapshot.hpp>
 #include <fanfare/core/turn_log.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/pusher/frames.hpp>
@@ -51,6 +52,9 @@ namespace transport {
 /// | `p.find(socket_id)` | `C*` | the connection with that socket id, or null |
 /// | `p.at(number)` | `C*` | the connection with that number, or null |
 /// | `p.entered(connection, entrance)` | | optional, for channels with an order: it is in the channel now, and is to be told so before it is sent the next event |
+/// | `p.now()` | `std::chrono::milliseconds` | optional: the time. Without it, nobody gives up waiting for a snapshot |
+/// | `p.socket_id(connection)` | `pusher::SocketId::Text` | optional: what hosts are told of who has come |
+/// | `p.user_id(connection)` | `std::string_view` | optional: likewise, of who has signed in |
 /// | `p.begin_batch(sends)` | `bool` | optional, and then the next three too: whether so many sends are to be put into batches. A batch is begun, and ended, by each flush |
 /// | `p.queue(connection, bytes, tag)` | `bool` | puts a send into the batch, whose tags count from 0; false: this connection has to be written to. `bytes` stay until the batch is submitted |
 /// | `p.batch_capacity` | `std::size_t` | how many sends a batch holds |
@@ -90,7 +94,10 @@ class Fanout {
   Fanout(const Fanout&) = delete;
   Fanout& operator=(const Fanout&) = delete;
   /// \pre  no connection is in a channel.
-  ~Fanout() { drop_pending(); }
+  ~Fanout() {
+    if (desk_ != nullptr) desk_->close();
+    drop_pending();
+  }
 
   // ---- while input is read
 
@@ -201,6 +208,7 @@ class Fanout {
   [[nodiscard]] bool drain() noexcept {
     std::size_t events = 0;
     std::size_t bytes = 0;
+    if (!waiting_.empty()) take_snapshots();
     bool more = !catching_up_.empty() && catch_up();
     for (;;) {
       if (pending_ == nullptr) pending_ = door_.mailbox.take();
@@ -263,8 +271,9 @@ class Fanout {
   }
 
   /// Leaves the channels that have been without connections since the last call, so that a page that reloads does not
-  /// make and unmake its channel.
+  /// make and unmake its channel. Lets in who has waited for a snapshot for too long; about once a second.
   void tidy() noexcept {
+    if (!waiting_.empty()) stop_waiting();
     for (const std::uint32_t number : vacated_) {
       LoopChannel& channel = channels_[number];
       channel.listed = false;
@@ -281,7 +290,9 @@ class Fanout {
     vacated_.clear();
     recount_.clear();
     entered_.clear();
+    waiting_.clear();
     catching_up_.clear();
+    if (desk_ != nullptr) desk_->close();
     for (std::size_t number = 0; number < channels_.size(); ++number) {
       LoopChannel& channel = channels_[number];
       channel.log = 0;
@@ -466,8 +477,42 @@ class Fanout {
     }
     app.tell();
     const JoinResult outcome = made != nullptr ? made->result : JoinResult::pending;
-    if (outcome == JoinResult::pending) tell_count(channel);
+    if (outcome == JoinResult::pending) {
+      tell_count(channel);
+      if (wish.hook != nullptr) ask(channel, connection, wish);  // the mailbox's still: it is this thread that reads it
+    }
     return outcome;
+  }
+
+  /// Asks the host for a snapshot.
+  void ask(LoopChannel& channel, Connection& connection, detail::Wish& wish) noexcept {
+    const std::shared_ptr<fanfare::detail::SnapshotBudget>& budget = channel.app->snapshots();
+    try {
+      if (desk_ == nullptr) {
+        desk_ = std::make_shared<fanfare::detail::SnapshotDesk>(
+            &door_, [](void* door) noexcept { static_cast<Door*>(door)->wake(); });
+      }
+      wish.ticket = fanfare::detail::SnapshotTicket::make(desk_, budget, wish.entrance.channel, wish.number);
+    } catch (const std::bad_alloc&) {  // there is none then
+    }
+    if (!wish.ticket) return fail(connection);
+    Subscriber who{wish.entrance.channel, {}, {}, wish.position};
+    if constexpr (requires { port_.now(); }) wish.deadline = port_.now() + budget->options.timeout;
+    if constexpr (requires { port_.user_id(connection); }) who.user_id = port_.user_id(connection);
+    if (wish.member != nullptr) who.user_id = wish.member->user_id;
+    const auto call = [&] {
+      try {
+        (*wish.hook)(who, SnapshotReply(wish.ticket.request()));
+      } catch (...) {  // as if it had let go of the reply, which it has
+      }
+    };
+    if constexpr (requires { port_.socket_id(connection); }) {
+      const auto socket_id = port_.socket_id(connection);
+      who.socket_id = socket_id.view();
+      call();
+    } else {
+      call();
+    }
   }
 
   /// \returns what the step did; `out_of_memory` also where a callback had none.
@@ -503,6 +548,7 @@ class Fanout {
     --channel.wishes;
     const auto [connection, place] = wisher(*wish);
     if (connection == nullptr) return note_vacated(channel);
+    if (wish->hook != nullptr && !wish->settled) return begin_to_wait(channel, *connection, std::move(wish));
     if (wish->entrance.replay.more) return begin_to_catch_up(channel, *connection, std::move(wish));
     try {
       entered_.reserve(entered_.size() + 1);
@@ -537,6 +583,80 @@ class Fanout {
     }
   }
 
+  /// It is told that it is in the channel when the host has said what there is.
+  void begin_to_wait(LoopChannel& channel, Connection& connection, std::unique_ptr<detail::Wish> wish) noexcept {
+    if (!wish->ticket) return note_vacated(channel);  // the host could not be asked: the connection is on its way out
+    ++channel.wishes;
+    wish->sent = false;
+    try {
+      if (wish->ticket.wait()) {
+        waiting_.emplace(wish->number, std::move(wish));
+      } else {
+        catching_up_.push_back(std::move(wish));
+      }
+    } catch (const std::bad_alloc&) {
+      --channel.wishes;
+      note_vacated(channel);
+      fail(connection);
+    }
+  }
+
+  using Waiting = boost::unordered_flat_map<std::uint64_t, std::unique_ptr<detail::Wish>>;
+
+  void stop_waiting(typename Waiting::iterator where) noexcept {
+    std::unique_ptr<detail::Wish> wish = std::move(where->second);
+    waiting_.erase(where);
+    try {
+      catching_up_.push_back(std::move(wish));
+    } catch (const std::bad_alloc&) {
+      LoopChannel& channel = channels_[static_cast<std::uint32_t>(wish->tag)];  // there, as it has a wish
+      --channel.wishes;
+      note_vacated(channel);
+      if (Connection* const connection = wisher(*wish).connection) fail(*connection);
+    }
+  }
+
+  /// Those whose snapshots have come go on.
+  void take_snapshots() noexcept {
+    std::shared_ptr<fanfare::detail::SnapshotRequest> request = desk_->take();
+    while (request != nullptr) {
+      if (const auto known = waiting_.find(request->number); known != waiting_.end()) stop_waiting(known);
+      request = std::move(request->next);
+    }
+  }
+
+  /// And those who have waited for too long.
+  void stop_waiting() noexcept {
+    if constexpr (requires { port_.now(); }) {
+      const std::chrono::milliseconds now = port_.now();
+      for (auto at = waiting_.begin(); at != waiting_.end();) {
+        const auto which = at++;
+        if (which->second->deadline <= now) stop_waiting(which);
+      }
+    }
+  }
+
+  /// Tells who has a snapshot, or is to have none, that it is in the channel, and the next piece of it.
+  void give_snapshot(LoopChannel& channel, Connection& connection, detail::Wish& wish) noexcept {
+    wish.entrance.again = wish.settled;
+    if (!wish.settled) {
+      wish.snapshot = wish.ticket.take(wish.as_of);
+      detail::Settlement what(wish);
+      static_cast<void>(step(channel, what, "pusher_internal:member_added", {}));
+      if (!what.done) return fail(connection);
+    }
+    try {
+      wish.take_snapshot();
+    } catch (const std::bad_alloc&) {
+      return fail(connection);
+    }
+    if (wish.snapshot.empty()) wish.ticket.reset();
+    if constexpr (requires { port_.entered(connection, wish.entrance); }) {
+      port_.entered(connection, wish.entrance);
+    }
+    wish.entrance.members.clear();
+  }
+
   /// Sends those who come to channels with a long history the next piece of it, as far as they take it.
   /// \returns   whether somebody could be sent more at once.
   [[nodiscard]] bool catch_up() noexcept {
@@ -569,10 +689,14 @@ class Fanout {
     if (connection->backlog != nullptr && connection->backlog->bytes() > detail::Wish::replay_bytes) {
       return Progress::waits;
     }
+    if (wish->hook != nullptr && (!wish->settled || !wish->snapshot.empty())) {
+      give_snapshot(channel, *connection, *wish);
+      return connection->deaf ? leave() : Progress::more;
+    }
     detail::CatchUp what(*wish);
     static_cast<void>(step(channel, what, "pusher_internal:member_added", {}));
-    // Who is present cannot be told to somebody who has missed who came and went.
-    const bool lost = wish->entrance.has_members && wish->entrance.replay.reach == Reach::gap;
+    // Who is present cannot be told to somebody who has missed who came and went; nor what has changed, behind a snapshot.
+    const bool lost = (wish->entrance.has_members || wish->hooked) && wish->entrance.replay.reach == Reach::gap;
     if (!what.done || lost) fail(*connection);
     if (wish->sent) {
       static_cast<void>(wish.release());  // the mailbox's: it enters there
@@ -742,7 +866,11 @@ class Fanout {
     } else {
       ordered.position = membership.place;
     }
-    if (ordered.position != detail::OrderedPlace::pending) channel.members.leave(ordered.position);
+    if (ordered.position != detail::OrderedPlace::pending) {
+      channel.members.leave(ordered.position);
+    } else if (!waiting_.empty() && waiting_.erase(ordered.from) != 0) {
+      --channel.wishes;
+    }
     if (const Member* const member = ordered.member.get()) {
       detail::Departure departure;
       departure.app = channel.app;
@@ -1053,6 +1181,8 @@ class Fanout {
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
   boost::unordered_flat_map<std::uint32_t, CountTimes> count_times_;  // of channels that `counts`
   std::vector<std::unique_ptr<detail::Wish>> catching_up_;            // into channels with a long history
+  Waiting waiting_;                                                   // for snapshots; by the numbers of their wishes
+  std::shared_ptr<fanfare::detail::SnapshotDesk> desk_;               // null until the first of those
   std::vector<Connection*> entered_;                                  // in this turn, into channels that have an order
   detail::OrderedPlaces ordered_;
   std::uint64_t wishes_ = 0;

@@ -425,6 +425,14 @@ class Loop final : public Door {
   void overflowed(Connection& connection) noexcept;
   void entered(Connection& connection, const Entrance& entrance) noexcept;
   void terminate(Connection& connection) noexcept;
+  [[nodiscard]] std::chrono::milliseconds now() const noexcept { return now_; }
+  /// \pre it is a client.
+  [[nodiscard]] static pusher::SocketId::Text socket_id(Connection& connection) noexcept {
+    return connection.websocket()->session.socket_id().text();
+  }
+  [[nodiscard]] static std::string_view user_id(Connection& connection) noexcept {
+    return connection.websocket()->session.user_id();
+  }
   Connection* find(std::string_view socket_id) noexcept;
   Connection* at(std::uint32_t number) noexcept {
     return number < table_.size() ? table_[number].connection() : nullptr;

@@ -208,6 +208,11 @@ class MemoryTransport final : public Door {
       broken(client);
     }
   }
+  [[nodiscard]] std::chrono::milliseconds now() const noexcept { return now_; }
+  [[nodiscard]] static pusher::SocketId::Text socket_id(const Client& client) noexcept {
+    return client.socket_id().text();
+  }
+  [[nodiscard]] static std::string_view user_id(const Client& client) noexcept { return client.session_.user_id(); }
   void terminate(Client& client) noexcept { client.failed_ = client.terminated_ = true; }
 
   std::ptrdiff_t write(Client& client, std::string_view bytes) noexcept {
