@@ -99,6 +99,7 @@ std::optional<http::Response> Demo::handle(const http::Request& request) {
       {"/", "text/html; charset=utf-8", asset("index.html")},
       {"/demo.css", "text/css; charset=utf-8", asset("demo.css")},
       {"/demo.js", "text/javascript; charset=utf-8", asset("demo.js")},
+      {"/resume.js", "text/javascript; charset=utf-8", asset("resume.js")},
       {"/pusher.min.js", "text/javascript; charset=utf-8", pusher_js_},
   };
   const auto* const page =
@@ -210,7 +211,7 @@ Demo::Player* Demo::find(std::string_view id) {
 void Demo::announce(std::string_view event) {
   json::array players;
   for (const Player& player : players_) players.emplace_back(json::object{{"username", player.username}});
-  // Each of these events holds the whole list, so a lost one is made good by the next.
+  // Each of these events holds the whole list, so the last one is all that somebody needs who comes late.
   app_.trigger(lobby, event, json::serialize(players));
 }
 

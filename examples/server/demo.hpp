@@ -19,7 +19,7 @@
 /// everybody by `App::trigger`.
 ///
 ///   GET  /                the page, and its parts
-///   GET  /demo/state      {key, path, players, messages}: what a page shows that has just subscribed
+///   GET  /demo/state      {key, path, players, messages}: where a page connects; and, for who does not, what there is
 ///   POST /demo/join       {username} or {username, player}: LOBBY_42 gets PLAYER_JOIN with all players;
 ///                         answers {username, player}, where `player` is what the others ask for
 ///   POST /demo/chat       {player, message}: CHAT_42 gets message {id, username, message, timestamp}

@@ -946,6 +946,11 @@ ReadOptions read_options(std::span<const std::string> arguments,
     app.app.subscription_count = true;
     app.app.user_authentication = true;
     app.app.watchlist = true;
+    // What the demo's page shows who comes late: the players' list as it was told last, and the last messages.
+    app.app.retained.age = std::chrono::hours(24);
+    app.app.channel_rules = {
+        {.match = "LOBBY_*", .retain = true},
+        {.match = "CHAT_*", .history = fanfare::HistoryRule{.count = 50, .age = std::chrono::hours(24)}}};
     options.apps.push_back(std::move(app));
   }
   if (options.apps.size() == in_file) {

@@ -1,6 +1,7 @@
 // The demo in a browser: two tabs see each other.
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
 import { openBrowser } from './browser.js';
@@ -34,6 +35,34 @@ async function keepingScreenshots(name, pages, body) {
     }
     throw error;
   }
+}
+
+/** A way to the server that can be interrupted. */
+async function cable(t, port) {
+  const sockets = new Set();
+  let plugged = true;
+  const relay = net.createServer((client) => {
+    if (!plugged) return client.destroy();
+    const server = net.connect(port, '127.0.0.1');
+    for (const [from, to] of [[client, server], [server, client]]) {
+      sockets.add(from);
+      from.on('error', () => {}).on('close', () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+  });
+  await new Promise((resolve) => relay.listen(0, '127.0.0.1', resolve));
+  const unplug = () => {
+    plugged = false;
+    for (const socket of sockets) socket.destroy();
+  };
+  t.after(() => {
+    unplug();
+    relay.close();
+  });
+  return { url: `http://127.0.0.1:${relay.address().port}`, unplug, plug: () => { plugged = true; } };
 }
 
 const connected = (page) => page.waitForSelector('#connection[data-state="connected"]');
@@ -85,6 +114,60 @@ test('two tabs join, chat and see each other', { timeout: 180_000 }, async (t) =
     await until('who reloads is there again', async () => (await players(bob)).length === 2);
     await bob.close({ runBeforeUnload: false });
     for (const page of [ann, late]) assert.deepEqual(page.problems, []);
+  });
+});
+
+test('who comes late, reloads or was away sees all, without a timer', { timeout: 180_000 }, async (t) => {
+  const server = await startServer(t);
+  for (const name of ['demo.js', 'resume.js', '']) {
+    assert.doesNotMatch(await (await fetch(`${server.url}/${name}`)).text(), /setTimeout|setInterval/, name);
+  }
+  const line = await cable(t, server.port);
+  const browser = await openBrowser(t);
+  const ann = await openTab(await browser.newContext(), `${server.url}/`);
+  await connected(ann);
+  await join(ann, 'ann');
+  const said = [];
+  const sayAsAnn = async (text) => {
+    await say(ann, text);
+    said.push(text);
+    await until('ann sees it', async () => (await texts(ann)).length === said.length);
+  };
+  await sayAsAnn('one');
+  await sayAsAnn('two');
+
+  const late = await openTab(await browser.newContext(), `${line.url}/`);
+  await keepingScreenshots('late', [ann, late], async () => {
+    const shows = async (what, names) => {
+      await until(`${what}: the list`, async () => (await players(late)).join() === names.join());
+      await until(`${what}: the messages`, async () => (await texts(late)).join() === said.join());
+    };
+    await shows('who comes late', ['ann']);
+    await join(late, 'bob');
+    await shows('who has joined', ['ann', 'bob']);
+    await sayAsAnn('three');
+    await shows('who is there', ['ann', 'bob']);
+
+    await late.reload();
+    await shows('who reloads', ['ann', 'bob']);
+
+    for (let round = 0; round < 2; ++round) {
+      line.unplug();
+      await late.waitForSelector('#connection:not([data-state="connected"])');
+      await sayAsAnn(`while bob is away ${round}`);
+      await sayAsAnn(`and again ${round}`);
+      const eve = await openTab(await browser.newContext(), `${server.url}/`);
+      await connected(eve);
+      const name = `eve ${round}`;
+      await join(eve, name);
+      line.plug();
+      await connected(late);
+      await shows('who is back', round === 0 ? ['ann', 'bob', name] : ['ann', 'bob', 'eve 0', name]);
+      assert.equal(await late.locator('#messages li').count(), said.length, 'nothing twice');
+    }
+    await sayAsAnn('live');
+    await shows('who was away twice', ['ann', 'bob', 'eve 0', 'eve 1']);
+    assert.deepEqual(ann.problems, []);
   });
 });
 

@@ -73,6 +73,7 @@ TEST_F(DemoTest, ServesThePage) {
                                                        {"/?again", "text/html; charset=utf-8"},
                                                        {"/demo.css", "text/css; charset=utf-8"},
                                                        {"/demo.js", "text/javascript; charset=utf-8"},
+                                                       {"/resume.js", "text/javascript; charset=utf-8"},
                                                        {"/pusher.min.js", "text/javascript; charset=utf-8"}};
   for (const auto& [path, type] : pages) {
     const auto response = get(path);

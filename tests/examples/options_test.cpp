@@ -26,7 +26,12 @@ TEST(ServerOptions, MakesADevelopmentAppWhereNothingIsSaid) {
   EXPECT_EQ(result.options.listen, Arguments{"127.0.0.1:6001"});
   EXPECT_TRUE(result.options.development);
   ASSERT_EQ(result.options.apps.size(), 1U);
-  EXPECT_EQ(result.options.apps[0].app.id, "42");
+  const fanfare::AppOptions& app = result.options.apps[0].app;
+  EXPECT_EQ(app.id, "42");
+  const fanfare::ChannelRules rules(app.channel_rules);
+  EXPECT_FALSE(rules.problem());
+  EXPECT_TRUE(rules.find("LOBBY_42")->retain);
+  EXPECT_EQ(rules.find("CHAT_42")->history->count, 50U);
 }
 
 TEST(ServerOptions, ReadsFlags) {

@@ -1,12 +1,9 @@
-'use strict';
+import { resume } from './resume.js';
 
 // Names come from strangers: every text goes into the page by textContent.
 
 const $ = (id) => document.getElementById(id);
 const me = { username: sessionStorage.getItem('username') ?? '', player: sessionStorage.getItem('player') ?? '' };
-let lastMessage = 0;  // the id of the newest message on the page
-let stateIsShown = false;
-const early = [];  // what arrives before the state that it comes behind
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -87,9 +84,7 @@ function showPlayers(players) {
   $('no-players').hidden = names.length > 0;
 }
 
-function showMessage({ id, username, message, timestamp }) {
-  if (id <= lastMessage) return;  // it was in the state already
-  lastMessage = id;
+function showMessage({ username, message, timestamp }) {
   const scroll = $('scroll');
   const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
 
@@ -106,11 +101,6 @@ function showMessage({ id, username, message, timestamp }) {
   while ($('messages').children.length > 200) $('messages').firstChild.remove();
   $('no-messages').hidden = true;
   if (atEnd) scroll.scrollTop = scroll.scrollHeight;
-}
-
-// Before the state there is nothing to add to.
-function inOrder(show) {
-  return (data) => (stateIsShown ? show(data) : early.push(() => show(data)));
 }
 
 async function send(path, body) {
@@ -137,23 +127,18 @@ async function join(username) {
   return answer;
 }
 
-// Once the server has confirmed both subscriptions nothing is missed, so what it tells now has no gap behind it.
-async function showState() {
-  const response = await fetch('/demo/state', { cache: 'no-store' });
-  const state = await response.json();
-  showPlayers(state.players);
-  // A server that was started anew counts from 1 again.
-  if ((state.messages.at(-1)?.id ?? 0) < lastMessage) {
-    $('messages').replaceChildren();
-    lastMessage = 0;
-  }
-  state.messages.forEach(showMessage);
-  stateIsShown = true;
-  for (const show of early.splice(0)) show();
-  if (me.player !== '' && !state.players.some((player) => player.username === me.username)) {
-    const answer = await join(me.username);
-    if (!answer.ok) forgetMe();
-  }
+// The page that goes away says goodbye, so the one that comes in its place says hello.
+async function stay() {
+  if (me.player === '') return;
+  const answer = await join(me.username);
+  if (!answer.ok && answer.status !== undefined) forgetMe();
+}
+
+// What the server sends behind this is everything, not what came since the connection broke.
+function forget(channel) {
+  if (channel === 'LOBBY_42') return showPlayers([]);
+  $('messages').replaceChildren();
+  $('no-messages').hidden = false;
 }
 
 $('join').addEventListener('submit', async (event) => {
@@ -207,22 +192,20 @@ async function start() {
     enableStats: false,
   });
 
-  pusher.connection.bind('state_change', ({ current }) => {
-    showConnection(current);
-    if (current !== 'connected') stateIsShown = false;
-  });
+  resume(pusher, forget);
+  pusher.connection.bind('state_change', ({ current }) => showConnection(current));
   showConnection(pusher.connection.state);
 
+  // The lobby's channel keeps the last list, and the chat's the last messages: they come first, and then what is new.
   const lobby = pusher.subscribe('LOBBY_42');
-  const chat = pusher.subscribe('CHAT_42');
-  lobby.bind('PLAYER_JOIN', inOrder(showPlayers));
-  lobby.bind('PLAYER_LEAVE', inOrder(showPlayers));
-  chat.bind('message', inOrder(showMessage));
-  for (const channel of [lobby, chat]) {
-    channel.bind('pusher:subscription_succeeded', () => {
-      if (lobby.subscribed && chat.subscribed) showState().catch(() => showNotice('The server does not answer.'));
-    });
-  }
+  lobby.bind('PLAYER_JOIN', showPlayers);
+  lobby.bind('PLAYER_LEAVE', (players) => {
+    showPlayers(players);
+    // Perhaps the goodbye of the page that was here before has come behind this one's hello.
+    if (!players.some((player) => player.username === me.username)) stay();
+  });
+  lobby.bind('pusher:subscription_succeeded', stay);
+  pusher.subscribe('CHAT_42').bind('message', showMessage);
 }
 
 start().catch(() => showNotice('The server does not answer. Reload the page when it runs again.'));
