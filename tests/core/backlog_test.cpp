@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -103,7 +104,7 @@ TEST(Backlog, WhatIsEmptyAddsNothing) {
   Backlog backlog{pool};
   backlog.append(pool.take(), 0);
   backlog.append(log_of(pool, {"abc"}), 3);
-  backlog.append("", {}, 0);
+  backlog.append("", std::span<const std::size_t>{}, 0);
   backlog.append("abc", 3);
   EXPECT_TRUE(backlog.empty());
   backlog.append(log_of(pool, {"def"}), 0);
@@ -237,6 +238,176 @@ TEST(Backlog, KeepsTheRestOfAFrameThatWasCopiedInPart) {
   none.consume(1);
   none.keep_started_frame();
   EXPECT_TRUE(none.empty());
+}
+
+// ---- dropping frames of a channel
+
+using Fate = Backlog::Fate;
+
+LogPtr log_of_channels(LogPool& pool, const std::vector<std::pair<std::uint64_t, std::string>>& frames) {
+  LogPtr log = pool.take();
+  for (const auto& [channel, frame] : frames) log->append(frame, 0, LogFrame::nobody, channel);
+  return log;
+}
+
+/// Drops the oldest frames of a channel, so many.
+void drop_oldest(Backlog& backlog, std::uint64_t channel, std::size_t count, const std::string& gap = {}) {
+  backlog.sift(channel, [&](const LogFrame* about, std::string_view /*frame*/, std::string& before) {
+    if (about != nullptr && count != 0) return --count, Fate::drop;
+    before = gap;
+    return Fate::stop;
+  });
+}
+
+TEST(SiftedBacklog, DropsWholeFramesOfOneChannelAlone) {
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.append(log_of_channels(pool, {{1, "aaa"}, {2, "bbb"}, {1, "cc"}, {LogFrame::no_channel, "d"}}), 0);
+  backlog.append("reply");
+  backlog.append(log_of_channels(pool, {{1, "eee"}}), 0);
+  backlog.consume(1);  // the first is on the wire in part
+  drop_oldest(backlog, 1, 1);
+  EXPECT_EQ(backlog.bytes(), 2U + 3 + 1 + 5 + 3);
+  drop_oldest(backlog, 3, 9);
+  drop_oldest(backlog, LogFrame::no_channel - 1, 9);
+  EXPECT_EQ(drain(backlog), "aabbbdreplyeee");
+}
+
+TEST(SiftedBacklog, AGapIsWhereItsFramesWere) {
+  LogPool pool;
+  for (const bool front : {false, true}) {
+    Backlog backlog{pool};
+    backlog.append(log_of_channels(pool, {{1, "11"}, {1, "22"}, {2, "x"}, {1, "33"}, {2, "y"}}), 0);
+    if (front) backlog.append(log_of_channels(pool, {{1, std::string(100, '4')}}), 0);
+    drop_oldest(backlog, 1, 2, "gap1");
+    EXPECT_EQ(backlog.front().substr(0, 4), front ? "xgap" : "xgap");
+    EXPECT_EQ(backlog.take_last_gap(2), "");
+    EXPECT_EQ(backlog.take_last_gap(1), "");  // an event is the last
+    if (front) continue;
+    drop_oldest(backlog, 1, 9, "gap2");  // the first gap too
+    EXPECT_EQ(backlog.bytes(), 6U);
+    EXPECT_EQ(backlog.take_last_gap(1), "gap2");
+    EXPECT_EQ(drain(backlog), "xy");
+    EXPECT_EQ(backlog.take_last_gap(1), "");
+  }
+}
+
+TEST(SiftedBacklog, AGapThatIsOnTheWireStays) {
+  LogPool pool;
+  Backlog backlog{pool};
+  backlog.add_gap(1, "gap");
+  backlog.append("x");
+  backlog.consume(1);
+  EXPECT_EQ(backlog.take_last_gap(1), "");
+  drop_oldest(backlog, 1, 9, "more");
+  EXPECT_EQ(drain(backlog), "apxmore");
+}
+
+TEST(SiftedBacklog, TheOldestOfALargeLogAreDroppedWithoutACopy) {
+  LogPool pool{0};
+  Backlog backlog{pool};
+  const LogPtr log = log_of_channels(pool, std::vector<std::pair<std::uint64_t, std::string>>(100, {1, "0123456789"}));
+  backlog.append(log, 0);
+  drop_oldest(backlog, 1, 3);
+  EXPECT_EQ(backlog.front().data(), log->bytes().data() + 30);
+  backlog.consume(5);
+  drop_oldest(backlog, 1, 7);
+  EXPECT_EQ(backlog.front(), "56789");  // what is on the wire is apart from now on
+  backlog.consume(5);
+  EXPECT_EQ(backlog.front().data(), log->bytes().data() + 110);
+  drop_oldest(backlog, 1, 60);
+  EXPECT_EQ(backlog.bytes(), 290U);
+  EXPECT_EQ(pool.used(), 2U);  // less than half of the log: a copy
+  drop_oldest(backlog, 1, 1000);
+  EXPECT_TRUE(backlog.empty());
+  EXPECT_EQ(pool.used(), 1U);
+}
+
+/// A random life, beside a queue of frames that does the same.
+TEST(SiftedBacklog, DoesWhatAPlainQueueOfFramesDoes) {
+  struct Frame {
+    std::uint64_t channel;
+    std::string text;
+    bool gap = false;
+  };
+  for (std::uint32_t seed = 1; seed <= 30; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](std::size_t bound) { return random() % bound; };
+    LogPool pool{4, 256};
+    Backlog backlog{pool};
+    std::deque<Frame> model;
+    std::size_t sent = 0;  // of the first
+    for (int step = 0; step < 600; ++step) {
+      SCOPED_TRACE(testing::Message() << seed << ' ' << step);
+      const std::uint64_t channel = below(3);
+      if (const std::size_t what = below(5); what < 2) {
+        std::vector<std::pair<std::uint64_t, std::string>> frames(1 + below(6));
+        std::string text;
+        std::vector<LogFrame> index;
+        for (auto& [of, frame] : frames) {
+          of = what == 0 ? channel : below(4) == 0 ? LogFrame::no_channel : below(3);
+          frame.assign(1 + below(below(4) == 0 ? 200 : 20), static_cast<char>('a' + below(26)));
+          model.push_back({of, frame});
+          index.push_back({.end = (text += frame).size(), .channel = of});
+        }
+        if (what == 0) backlog.append(log_of_channels(pool, frames), 0);
+        if (what == 1) backlog.append(text, index);
+      } else if (what == 2) {
+        const std::size_t bytes = below(backlog.front().size() + 1);
+        backlog.consume(bytes);
+        for (sent += bytes; !model.empty() && sent >= model.front().text.size(); model.pop_front()) {
+          sent -= model.front().text.size();
+        }
+      } else if (what == 3) {
+        const std::string gap = backlog.take_last_gap(channel);
+        std::string expected;
+        for (std::size_t i = model.size(); i-- > (sent != 0 ? 1U : 0U);) {
+          if (model[i].channel != channel) continue;
+          if (model[i].gap) {
+            expected = model[i].text;
+            model.erase(model.begin() + static_cast<std::ptrdiff_t>(i));
+          }
+          break;
+        }
+        ASSERT_EQ(gap, expected);
+      } else {
+        std::deque<Frame> after;
+        std::size_t at = 0;
+        if (sent != 0) after.push_back(model[at++]);
+        const auto others = [&] {
+          while (at < model.size() && model[at].channel != channel) after.push_back(model[at++]);
+        };
+        const std::size_t often = 1 + below(4);
+        backlog.sift(channel, [&](const LogFrame* about, std::string_view frame, std::string& gap) {
+          others();
+          if (below(3) == 0) gap = "gap" + std::to_string(step);
+          if (!gap.empty()) after.push_back({channel, gap, true});
+          if (about == nullptr) {
+            EXPECT_EQ(at, model.size());
+            return Fate::keep;
+          }
+          EXPECT_EQ(frame, model.at(at).text);
+          EXPECT_EQ(about->gap, model[at].gap);
+          const Fate fate = below(20) == 0 ? Fate::stop : below(often) == 0 ? Fate::keep : Fate::drop;
+          if (fate != Fate::drop) after.push_back(model[at]);
+          ++at;
+          return fate;
+        });
+        for (; at < model.size(); ++at) after.push_back(model[at]);
+        model = after;
+      }
+      std::string rest;
+      for (const Frame& frame : model) rest += frame.text;
+      rest.erase(0, sent);
+      ASSERT_EQ(backlog.bytes(), rest.size());
+      ASSERT_EQ(backlog.front(), rest.substr(0, backlog.front().size()));
+      ASSERT_EQ(backlog.empty(), rest.empty());
+      if (step % 50 != 49) continue;
+      ASSERT_EQ(drain(backlog, 1 + below(50)), rest);
+      model.clear();
+      sent = 0;
+    }
+  }
 }
 
 // ---- against a model
@@ -494,6 +665,19 @@ TEST(BacklogMemory, ThePoolKeepsNoMoreThanAllowed) {
   EXPECT_LT(heap.live, before + 3 * (2 * 1000 + sizeof(TurnLog)));
 }
 
+TEST(BacklogMemory, WhatIsKeptOfALargeLogDoesNotKeepTheLog) {
+  LogPool pool{0};
+  const std::size_t before = heap.live;
+  Backlog backlog{pool};
+  std::vector<std::pair<std::uint64_t, std::string>> frames;
+  for (int i = 0; i < 1024; ++i) frames.push_back({i % 64 == 0 ? 2 : 1, std::string(large / 1024, 'x')});
+  backlog.append(log_of_channels(pool, frames), 0);
+  std::vector<std::pair<std::uint64_t, std::string>>{}.swap(frames);
+  drop_oldest(backlog, 1, 10'000);
+  EXPECT_EQ(backlog.bytes(), large / 64);
+  EXPECT_LT(heap.live, before + 2 * backlog.bytes() + little);
+}
+
 // ---- exhausted memory
 
 /// Runs `operation` with the failure of allocation 0, 1, 2, … and at last without. A failure changes nothing.
@@ -607,7 +791,7 @@ TEST(BacklogDeathTest, MisuseIsAMistake) {
   backlog.append("abc");
   EXPECT_DEATH(backlog.append("def", 1), "only the first part can be sent in part");
   EXPECT_DEATH(backlog.append(log_of(pool, {"def"}), 1), "only the first part can be sent in part");
-  EXPECT_DEATH(backlog.append("def", {}, 0), "frames without an end");
+  EXPECT_DEATH(backlog.append("def", std::span<const std::size_t>{}, 0), "frames without an end");
   EXPECT_DEATH(backlog.consume(4), "more was sent than there was");
 }
 #endif

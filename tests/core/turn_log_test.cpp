@@ -41,6 +41,21 @@ TEST(TurnLog, HoldsFramesInARow) {
   EXPECT_EQ(log.frames()[1].except, 3U);
 }
 
+TEST(TurnLog, SaysWhoseAFrameIs) {
+  TurnLog log;
+  log.append("one", 7);
+  log.append("two", 8, 3, 99);
+  log.append("gap", LogFrame{.end = 1000, .gap = true, .channel = 5});
+  EXPECT_EQ(log.frames()[0].channel, LogFrame::no_channel);
+  EXPECT_EQ(log.frames()[1].channel, 99U);
+  EXPECT_FALSE(log.frames()[1].gap);
+  EXPECT_TRUE(log.frames()[2].gap);
+  EXPECT_EQ(log.frames()[2].end, 9U);
+  for (std::size_t offset = 0; offset < 9; ++offset) EXPECT_EQ(log.frame_at(offset), offset / 3);
+  EXPECT_EQ(log.frame_at(9), 3U);
+  EXPECT_EQ(TurnLog{}.frame_at(0), 0U);
+}
+
 struct Rest {
   std::vector<std::string> frames;
   std::size_t offset;

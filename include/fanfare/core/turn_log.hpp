@@ -17,11 +17,15 @@ FANFARE_NAMESPACE_BEGIN
 /// One frame of a log.
 struct LogFrame {
   static constexpr std::uint32_t nobody = 0xffffffffU;
+  static constexpr std::uint64_t no_channel = 0xffffffffffffffffU;
 
-  std::size_t end;                ///< Where it ends; it begins where the one before it ends.
-  std::uint64_t sequence;         ///< Its place among all events of the loop.
-  std::uint32_t except = nobody;  ///< The number of the connection that must not get it.
+  std::size_t end;                     ///< Where it ends; it begins where the one before it ends.
+  std::uint64_t sequence = 0;          ///< Its place among all events of the loop.
+  std::uint32_t except = nobody;       ///< The number of the connection that must not get it.
+  bool gap = false;                    ///< Whether it stands for events of its channel that were dropped.
+  std::uint64_t channel = no_channel;  ///< Whose it is, if it may be dropped from a backlog.
 };
+static_assert(sizeof(LogFrame) <= 32, "there is one for each event of a turn");
 
 /// Frames in a row, with an index of where each ends. Written during a turn; connections that lag then refer to it.
 ///
@@ -33,9 +37,15 @@ class TurnLog {
   TurnLog& operator=(const TurnLog&) = delete;
 
   /// Adds a frame. \throws `std::bad_alloc`; nothing is changed then.
-  void append(std::string_view frame, std::uint64_t sequence, std::uint32_t except = LogFrame::nobody) {
+  void append(std::string_view frame, std::uint64_t sequence, std::uint32_t except = LogFrame::nobody,
+              std::uint64_t channel = LogFrame::no_channel) {
+    append(frame, LogFrame{.end = 0, .sequence = sequence, .except = except, .channel = channel});
+  }
+  /// \param about   of which the end does not count.
+  void append(std::string_view frame, LogFrame about) {
+    about.end = bytes_.size() + frame.size();
     // The index first: a frame without its entry could never be taken back.
-    frames_.push_back({bytes_.size() + frame.size(), sequence, except});
+    frames_.push_back(about);
 #if FANFARE_EXCEPTIONS
     try {
       bytes_.append(frame);
@@ -54,6 +64,14 @@ class TurnLog {
   [[nodiscard]] std::string_view frame(std::size_t i) const noexcept {
     const std::size_t begin = i == 0 ? 0 : frames_[i - 1].end;
     return std::string_view(bytes_).substr(begin, frames_[i].end - begin);
+  }
+
+  /// The index of the frame that the byte at `offset` belongs to; how many there are if the log ends there.
+  /// \complexity O(log frames).
+  [[nodiscard]] std::size_t frame_at(std::size_t offset) const noexcept {
+    const auto found = std::upper_bound(frames_.begin(), frames_.end(), offset,
+                                        [](std::size_t at, const LogFrame& frame) { return at < frame.end; });
+    return static_cast<std::size_t>(found - frames_.begin());
   }
 
   /// Where the frame ends that the byte at `offset` is inside of; `offset` itself if a frame begins or the log ends there.
