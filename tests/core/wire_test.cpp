@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -286,6 +287,36 @@ TEST(FrameEncoder, TheSenderIsNamedOnPresenceChannels) {
   EXPECT_EQ(encode({"presence-c", "e", "d", &origin}).payload,
             R"({"event":"e","channel":"presence-c","data":"d","user_id":"7\""})");
   EXPECT_EQ(encode({"private-c", "e", "d", &origin}).payload, R"({"event":"e","channel":"private-c","data":"d"})");
+}
+
+TEST(FrameEncoder, FramesSayTheirNamesAndIds) {
+  const FrameEncoder encoder;
+  for (const std::size_t size : {0U, 20U, 50U, 51U, 52U, 70U, 80U, 1000U, 65'400U, 65'450U, 65'500U, 70'000U}) {
+    for (const std::string_view name : {"e", "with \"quotes\" and \\", "\\", "tab\tand \xc3\xa9"}) {
+      for (const std::uint64_t epoch : {std::uint64_t{0}, std::uint64_t{36}, ~std::uint64_t{0}}) {
+        const std::string data(size, '"');
+        const MessageOrigin from{.user_id = R"(","id":"1-00000000001)"};
+        const MessageParts parts{.channel = "presence-x", .name = name, .data = data, .origin = &from, .epoch = epoch};
+        std::vector<std::byte> out(encoder.bound(parts));
+        std::size_t written = 0;
+        ASSERT_EQ(encoder.encode(parts, out, written), errc::ok);
+        if (epoch != 0) encoder.number(std::span(out).first(written), 123);
+        const std::string_view frame(reinterpret_cast<const char*>(out.data()), written);
+        std::string escaped(2 * name.size() + detail::JsonString::slack, ' ');
+        bool ascii = true;
+        escaped.resize(
+            static_cast<std::size_t>(detail::JsonString::escape(escaped.data(), name, ascii) - escaped.data()));
+        EXPECT_EQ(FrameEncoder::name_in(frame), escaped) << size;
+        const auto id = epoch == 0 ? std::optional<EventId>{} : EventId{epoch, 123};
+        EXPECT_EQ(FrameEncoder::id_in(frame), id) << size;
+      }
+    }
+  }
+  for (const std::string_view other :
+       {"", "\x81", "\x81\x02hi", "\x81\x09{\"event\":", "\x81\x0b{\"event\":\"a\\\"", "\"}"}) {
+    EXPECT_EQ(FrameEncoder::name_in(other), "");
+    EXPECT_EQ(FrameEncoder::id_in(other), std::nullopt);
+  }
 }
 
 TEST(FrameEncoder, RefusesWhatIsNotUtf8) {

@@ -62,6 +62,19 @@ TEST(Frames, AreTheseBytes) {
       R"({"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"a\"]}]}"})");
 }
 
+TEST(Frames, AGapIsReadBack) {
+  const fanfare::EventId from{77, 1};
+  const fanfare::EventId to{77, 999};
+  const std::string text = frames::gap("history-1", from, to);
+  EXPECT_EQ(text, R"({"event":"pusher_internal:gap","channel":"history-1","data":"{\"from\":\"25-00000000001\",)"
+                  R"(\"to\":\"25-000000000rr\"}"})");
+  EXPECT_EQ(frames::read_gap(text), (frames::Gap{from, to}));
+  EXPECT_EQ(frames::read_gap("\x81\x7e" + text), (frames::Gap{from, to}));
+  for (const std::string_view other : {"", "{}", R"(\"from\":\"25-00000000001\")", R"(\"from\":\"x\",\"to\":\"y\")"}) {
+    EXPECT_EQ(frames::read_gap(other), std::nullopt) << other;
+  }
+}
+
 TEST(EventData, SaysWhoIsThere) {
   const auto member = [](std::string id, std::string info, bool numeric = false) {
     return std::make_shared<const Member>(Member{std::move(id), std::move(info), numeric});

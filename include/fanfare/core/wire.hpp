@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -398,6 +399,31 @@ class FrameEncoder final : public Encoder {
     detail::write_event_number(digits.data(), digits.data() + digits.size(), number);
     std::memcpy(frame.data() + frame.size() - end.size() - EventIdText::number_digits, digits.data(),
                 EventIdText::number_digits);
+  }
+
+  /// The event's name in a frame that was made by `encode`, escaped as it stands there: equal names are equal texts. Empty
+  /// for other bytes. \complexity O(name).
+  [[nodiscard]] static std::string_view name_in(std::string_view frame) noexcept {
+    const std::size_t header = frame.size() <= 127 ? 2 : frame.size() <= 65539 ? 4 : 10;
+    if (frame.size() < header) return {};
+    frame.remove_prefix(header);
+    if (!frame.starts_with(before_event)) return {};
+    frame.remove_prefix(before_event.size());
+    for (std::size_t i = 0; i < frame.size(); ++i) {
+      if (frame[i] == '"') return frame.substr(0, i);
+      if (frame[i] == '\\') ++i;
+    }
+    return {};
+  }
+  /// The event's id in such a frame; nothing where it shows none. \complexity O(1).
+  [[nodiscard]] static std::optional<EventId> id_in(std::string_view frame) noexcept {
+    if (!frame.ends_with(end)) return std::nullopt;
+    frame.remove_suffix(end.size());
+    const std::size_t longest = before_id.size() + EventIdText::max_size;
+    const std::string_view tail = frame.substr(frame.size() - std::min(frame.size(), longest));
+    const std::size_t quote = tail.rfind('"');
+    if (quote == std::string_view::npos || !tail.substr(0, quote + 1).ends_with(before_id)) return std::nullopt;
+    return event_id_from(tail.substr(quote + 1));
   }
 
  private:

@@ -252,6 +252,34 @@ namespace frames {
   return text;
 }
 
+/// In the place of events that a client is not sent, because it reads too slowly. Official clients pass over it.
+/// \param from  the id of the first of them. \param to  that of the last.
+[[nodiscard]] inline std::string gap(std::string_view channel, EventId from, EventId to) {
+  std::string data = R"({"from":")";
+  data.append(to_text(from).view()).append(R"(","to":")").append(to_text(to).view()).append(R"("})");
+  return event("pusher_internal:gap", channel, data);
+}
+
+/// What a `gap` stands for.
+struct Gap {
+  EventId from;
+  EventId to;
+  friend bool operator==(const Gap&, const Gap&) = default;
+};
+/// Reads it back. \param text  what `gap` made, and what is before that; nothing for anything else.
+[[nodiscard]] inline std::optional<Gap> read_gap(std::string_view text) noexcept {
+  const auto id_behind = [text](std::string_view key) {
+    const std::size_t at = text.rfind(key);
+    if (at == std::string_view::npos) return std::optional<EventId>{};
+    const std::string_view rest = text.substr(at + key.size());
+    return event_id_from(rest.substr(0, rest.find('\\')));
+  };
+  const std::optional<EventId> from = id_behind(R"(\"from\":\")");
+  const std::optional<EventId> to = id_behind(R"(\"to\":\")");
+  if (!from || !to) return std::nullopt;
+  return Gap{*from, *to};
+}
+
 /// The answer to a client that is not let into a channel.
 /// \param channel  of which at most `longest_echo` bytes are sent.
 /// \param type     what kind of error it is, in one word.
