@@ -618,8 +618,13 @@ class File {
           rule.retain = member.value().get_bool();
         } else if (key == "history") {
           p = read_history(member.value(), inner + ".history", rule.history);
+        } else if (key == "overflow") {
+          const auto text = string(member.value());
+          const auto overflow = text ? fanfare::slow_consumer_from(*text) : std::nullopt;
+          if (!overflow) return wrong(inner + ".overflow", "expected close, drop_oldest, drop_newest or conflate");
+          rule.overflow = *overflow;
         } else {
-          p = unknown(inner + ".", key, {"match", "retain", "history"});
+          p = unknown(inner + ".", key, {"match", "retain", "history", "overflow"});
         }
         if (!p.empty()) return p;
       }

@@ -443,6 +443,9 @@ class App {
   /// Whether `admit_from` wants to know where a client comes from.
   [[nodiscard]] bool counts_addresses() const noexcept { return options_.max_connections_per_address != 0; }
 
+  /// What becomes of those who read a channel's events too slowly. \complexity that of `ChannelRules::find`.
+  [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept { return memories_.overflow(channel); }
+
   /// Whether anybody wants to be told of what happens.
   [[nodiscard]] bool tells() const noexcept { return options_.on_event != nullptr; }
 

@@ -46,7 +46,7 @@ struct ServerOptions {
   std::string tls_key{};                  ///< A file in PEM with its key, without a passphrase.
   /// Loops, each with a thread of its own; 0: one loop without a thread, run by `poll`. At most 64.
   unsigned threads = 1;
-  std::size_t max_outbox_bytes = std::size_t{1} << 20U;    ///< What may wait for one connection; beyond it is closed.
+  std::size_t max_outbox_bytes = std::size_t{1} << 20U;    ///< What may wait for one connection; see `SlowConsumer`.
   std::size_t max_mailbox_bytes = std::size_t{64} << 20U;  ///< What may wait for one loop; see `errc::overloaded`.
   std::size_t max_connections = 0;                ///< WebSockets at one time; 0: as many as there are descriptors.
   std::size_t max_message_bytes = 64 * 1024;      ///< Of one WebSocket message of a client.
@@ -280,6 +280,14 @@ class Server {
   /// How many connections there are, of all kinds; a moment's view.
   [[nodiscard]] std::size_t connections() const noexcept {
     return group_ == nullptr ? 0 : group_->connections.load(std::memory_order_relaxed);
+  }
+
+  /// What became of connections that read too slowly, on all loops, since the server started; any thread, while it lives.
+  /// A moment's view, of which each number by itself is right.
+  [[nodiscard]] transport::SlowConsumerCounts slow_consumers() const {
+    transport::SlowConsumerCounts sum;
+    for (const auto& loop : loops()) sum += loop->slow_consumers();
+    return sum;
   }
 
  private:

@@ -38,8 +38,20 @@ std::string found(const ChannelRules& rules, std::string_view channel) {
   return rule == nullptr ? "" : rule->match;
 }
 
+TEST(SlowConsumer, HasNamesThatAreReadBack) {
+  for (const SlowConsumer overflow :
+       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
+    EXPECT_EQ(slow_consumer_from(to_string(overflow)), overflow);
+  }
+  EXPECT_EQ(to_string(SlowConsumer::drop_oldest), "drop_oldest");
+  EXPECT_EQ(to_string(static_cast<SlowConsumer>(99)), "unknown");
+  for (const std::string_view other : {"", "Close", "close ", "drop", "unknown"}) {
+    EXPECT_FALSE(slow_consumer_from(other)) << other;
+  }
+}
+
 TEST(RuleError, HasNamesAndSentences) {
-  for (int i = 0; i <= static_cast<int>(RuleError::bad_history_bytes); ++i) {
+  for (int i = 0; i <= static_cast<int>(RuleError::conflate_with_history); ++i) {
     EXPECT_NE(to_string(static_cast<RuleError>(i)), "unknown") << i;
     EXPECT_NE(message(static_cast<RuleError>(i)), "unknown error") << i;
   }
@@ -146,7 +158,10 @@ TEST(ChannelRules, TheFirstThatMatchesWins) {
 
 TEST(ChannelRules, GiveTheWholeRule) {
   std::vector<ChannelRule> list = rules_of({"x"});
-  list.push_back({.match = "a*", .retain = true, .history = HistoryRule{.count = 5, .age = 7s, .bytes = 9}});
+  list.push_back({.match = "a*",
+                  .retain = true,
+                  .history = HistoryRule{.count = 5, .age = 7s, .bytes = 9},
+                  .overflow = SlowConsumer::drop_newest});
   const ChannelRules rules{list};
   ASSERT_NE(rules.find("ab"), nullptr);
   EXPECT_EQ(*rules.find("ab"), list[1]);
@@ -210,13 +225,16 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{{.match = "a", .history = HistoryRule{.age = 0s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.age = -1s}}, RuleError::bad_history_age},
         Bad{{.match = "a", .history = HistoryRule{.age = HistoryRule::max_age + 1s}}, RuleError::bad_history_age},
-        Bad{{.match = "a", .history = HistoryRule{.bytes = 0}}, RuleError::bad_history_bytes}));
+        Bad{{.match = "a", .history = HistoryRule{.bytes = 0}}, RuleError::bad_history_bytes},
+        Bad{{.match = "a", .history = HistoryRule{}, .overflow = SlowConsumer::conflate},
+            RuleError::conflate_with_history}));
 
 TEST(ChannelRules, TakeWhatIsJustWithinTheBounds) {
   std::vector<ChannelRule> list = rules_of({std::string(164, 'a'), std::string(163, 'b') + "*", "a"});
   list.push_back({.match = "h", .history = HistoryRule{.count = HistoryRule::max_count, .age = HistoryRule::max_age}});
   list.push_back({.match = "i", .history = HistoryRule{.count = 1, .age = 1s, .bytes = 1}});
-  list.push_back({.match = "c", .retain = true});
+  list.push_back({.match = "c", .retain = true, .overflow = SlowConsumer::conflate});
+  list.push_back({.match = "d", .history = HistoryRule{}, .overflow = SlowConsumer::drop_oldest});
   EXPECT_EQ(ChannelRules::check(list), RuleProblem{});
   EXPECT_EQ(ChannelRules::check(rules_of({std::string(165, 'a')}), 200), RuleProblem{});
   EXPECT_EQ(ChannelRules(rules_of({std::string(165, 'a')}), 200).problem(), RuleProblem{});

@@ -182,7 +182,8 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
        "client_events_per_second": 6, "cache_ttl": 7, "authorized_timeout": 8, "kept_bytes": 9,
        "channels": [{"match": "a"}, {"retain": true, "match": "b*", "history": true},
                     {"match": "c", "history": {"count": 1, "seconds": 2, "bytes": 3}},
-                    {"match": "d", "history": {}}, {"match": "e", "history": false}],
+                    {"match": "d", "history": {}}, {"match": "e", "history": false},
+                    {"match": "f", "overflow": "conflate"}, {"match": "g", "overflow": "close"}],
        "store": {"durability": "power", "path": "kept.db"},
        "webhooks": ["https://example.org/all", {"url": "http://10.0.0.1", "events": ["channel_occupied"]}],
        "allow_private_webhooks": true, "batch_webhooks": false}
@@ -203,13 +204,16 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
   EXPECT_TRUE(app.hosted_subscription_errors);
   EXPECT_EQ(app.more_keys, (std::vector<fanfare::AppKey>{{"k2", "s2"}}));
   EXPECT_EQ(app.allowed_origins, (Arguments{"example.org", "*.example.org", "[::1]"}));
+  using fanfare::SlowConsumer;
   const fanfare::HistoryRule usual;
   const fanfare::HistoryRule small{.count = 1, .age = std::chrono::seconds(2), .bytes = 3};
   EXPECT_EQ(app.channel_rules, (std::vector<fanfare::ChannelRule>{{.match = "a"},
                                                                   {.match = "b*", .retain = true, .history = usual},
                                                                   {.match = "c", .history = small},
                                                                   {.match = "d", .history = usual},
-                                                                  {.match = "e"}}));
+                                                                  {.match = "e"},
+                                                                  {.match = "f", .overflow = SlowConsumer::conflate},
+                                                                  {.match = "g"}}));
   EXPECT_EQ(app.kept_bytes, 9U);
   EXPECT_EQ(o.apps[0].store_path, "kept.db");
   EXPECT_EQ(o.apps[0].store_durability, fanfare::store::Durability::power);
@@ -492,6 +496,12 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
        "c.json: apps[0].channels[0].history.bytes: expected a number from 1 to 1073741824"},
       {R"({"apps": [{"channels": [{"match": "a", "history": {"size": 1}}]}]})",
        "c.json: apps[0].channels[0].history.size: there is no such key"},
+      {R"({"apps": [{"channels": [{"match": "a", "overflow": "drop"}]}]})",
+       "c.json: apps[0].channels[0].overflow: expected close, drop_oldest, drop_newest or conflate"},
+      {R"({"apps": [{"channels": [{"match": "a", "overflow": true}]}]})",
+       "c.json: apps[0].channels[0].overflow: expected close, drop_oldest, drop_newest or conflate"},
+      {R"({"apps": [{"channels": [{"match": "a", "history": true, "overflow": "conflate"}]}]})",
+       "c.json: apps[0].channels[0]: a channel with a history cannot be conflated"},
       {R"({"apps": [{"channels": [{"match": "a"}, {"match": "a"}]}]})",
        "c.json: apps[0].channels[1]: an earlier rule has the same match"},
       {R"({"apps": [{"channels": [{"match": "a b"}]}]})",

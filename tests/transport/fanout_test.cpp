@@ -480,10 +480,11 @@ TEST_F(SmallFanoutTest, OverflowsOnceAndIsSentNothingMore) {
   EXPECT_EQ(quick.writes, 3U);
 }
 
-TEST_F(SmallFanoutTest, RepliesOverflowToo) {
+TEST_F(SmallFanoutTest, RepliesOverflowAtTwiceTheBound) {
   TestConnection& slow = port.connect();
   slow.window = 0;
   const std::string reply = std::string("\x81\x7e\x05\x78", 4) + std::string(1400, 'x');
+  fanout.send(slow, reply);
   fanout.send(slow, reply);
   fanout.send(slow, reply);
   EXPECT_EQ(slow.times_overflowed, 0U);

@@ -456,6 +456,12 @@ class ChannelMemories final : public ChannelStates {
   /// Of channels that are made from now on.
   [[nodiscard]] SubscribeHooks& hooks() noexcept { return hooks_; }
 
+  /// What becomes of slow subscribers of a channel.
+  [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept {
+    const ChannelRule* const rule = rules_->find(channel);
+    return rule == nullptr ? SlowConsumer::close : rule->overflow;
+  }
+
   [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
   [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
 

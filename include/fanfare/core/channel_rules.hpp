@@ -1,5 +1,5 @@
 /// \file
-/// Which channels keep what, chosen by name or pattern.
+/// Which channels keep what, and what becomes of their slow subscribers, chosen by name or pattern.
 #pragma once
 
 #include <fanfare/core/channel_name.hpp>
@@ -23,6 +23,34 @@
 
 FANFARE_NAMESPACE_BEGIN
 
+/// What becomes of a connection that does not take what it is sent, when more waits for it than may.
+enum class SlowConsumer : std::uint8_t {
+  close,        ///< It is closed with a code that means "come back".
+  drop_oldest,  ///< Its oldest unsent events of the channel are dropped.
+  drop_newest,  ///< New events of the channel are dropped.
+  conflate,     ///< Of its unsent events of the channel the latest of each name stays; beyond that, as `drop_oldest`.
+};
+
+/// The enumerator's own name, as it is written in configurations.
+[[nodiscard]] constexpr std::string_view to_string(SlowConsumer overflow) noexcept {
+  switch (overflow) {
+    case SlowConsumer::close: return "close";
+    case SlowConsumer::drop_oldest: return "drop_oldest";
+    case SlowConsumer::drop_newest: return "drop_newest";
+    case SlowConsumer::conflate: return "conflate";
+  }
+  return "unknown";
+}
+
+/// The enumerator of that name; nothing if there is none.
+[[nodiscard]] constexpr std::optional<SlowConsumer> slow_consumer_from(std::string_view name) noexcept {
+  for (const SlowConsumer overflow :
+       {SlowConsumer::close, SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
+    if (name == to_string(overflow)) return overflow;
+  }
+  return std::nullopt;
+}
+
 /// How much a channel remembers of its events: an event is forgotten as soon as one of the three says so.
 struct HistoryRule {
   static constexpr std::size_t max_count = std::size_t{1} << 20U;
@@ -41,8 +69,9 @@ struct ChannelRule {
   /// A channel's name, or a pattern: `*` stands for any run of characters, the empty one included, `?` for one. Neither
   /// stands for the `#` of the protocol's own channels. As long as a channel's name may be.
   std::string match{};
-  bool retain = false;                   ///< Whether the latest event of each name is kept.
-  std::optional<HistoryRule> history{};  ///< Whether the last events are kept, and how many.
+  bool retain = false;                          ///< Whether the latest event of each name is kept.
+  std::optional<HistoryRule> history{};         ///< Whether the last events are kept, and how many.
+  SlowConsumer overflow = SlowConsumer::close;  ///< What becomes of who reads too slowly.
 
   friend bool operator==(const ChannelRule&, const ChannelRule&) = default;
 };
@@ -59,6 +88,8 @@ enum class RuleError : std::uint8_t {
   bad_history_count,  ///< 0, or more than `HistoryRule::max_count`.
   bad_history_age,    ///< Less than a second, or more than `HistoryRule::max_age`.
   bad_history_bytes,  ///< 0.
+  /// What is conflated has holes by design, and a history is there to have none.
+  conflate_with_history,
 };
 
 /// One English sentence without a full stop.
@@ -74,6 +105,7 @@ enum class RuleError : std::uint8_t {
     case RuleError::bad_history_count: return "the history's count is not between 1 and 1048576";
     case RuleError::bad_history_age: return "the history's age is not between 1 second and 366 days";
     case RuleError::bad_history_bytes: return "the history's bytes are 0";
+    case RuleError::conflate_with_history: return "a channel with a history cannot be conflated";
   }
   return "unknown error";
 }
@@ -91,6 +123,7 @@ enum class RuleError : std::uint8_t {
     case RuleError::bad_history_count: return "bad_history_count";
     case RuleError::bad_history_age: return "bad_history_age";
     case RuleError::bad_history_bytes: return "bad_history_bytes";
+    case RuleError::conflate_with_history: return "conflate_with_history";
   }
   return "unknown";
 }
@@ -237,6 +270,7 @@ class ChannelRules {
       if (history.age < std::chrono::seconds{1} || history.age > HistoryRule::max_age)
         return RuleError::bad_history_age;
       if (history.bytes == 0) return RuleError::bad_history_bytes;
+      if (rule.overflow == SlowConsumer::conflate) return RuleError::conflate_with_history;
     }
     return RuleError::ok;
   }

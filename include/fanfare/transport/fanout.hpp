@@ -8,11 +8,13 @@
 #include <fanfare/app.hpp>
 #include <fanfare/core/backlog.hpp>
 #include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/channel_rules.hpp>
 #include <fanfare/core/hash.hpp>
 #include <fanfare/core/message.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/snapshot.hpp>
 #include <fanfare/core/turn_log.hpp>
+#include <fanfare/core/wire.hpp>
 #include <fanfare/detail/config.hpp>
 #include <fanfare/pusher/frames.hpp>
 #include <fanfare/transport/door.hpp>
@@ -25,6 +27,8 @@
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -72,9 +76,28 @@ concept Port =
 
 /// Bounds of one loop.
 struct FanoutLimits {
-  std::size_t outbox_bytes = std::size_t{1} << 20U;  ///< What may wait for one connection before a turn adds to it.
-  std::size_t turn_bytes = std::size_t{1} << 20U;    ///< What a turn takes out of the mailbox before it sends.
-  std::size_t turn_events = 1024;                    ///< Likewise, in events.
+  /// What may wait for one connection before a turn adds to it; see `SlowConsumer` for what happens beyond. What is not
+  /// an event of a channel may bring it to twice as much.
+  std::size_t outbox_bytes = std::size_t{1} << 20U;
+  std::size_t turn_bytes = std::size_t{1} << 20U;  ///< What a turn takes out of the mailbox before it sends.
+  std::size_t turn_events = 1024;                  ///< Likewise, in events.
+};
+
+/// What became of connections that lagged beyond their bound, since the beginning.
+struct SlowConsumerCounts {
+  std::uint64_t closed = 0;          ///< Connections that were closed.
+  std::uint64_t dropped_oldest = 0;  ///< Events that one connection was not sent, by `SlowConsumer::drop_oldest`.
+  std::uint64_t dropped_newest = 0;  ///< Likewise, by `SlowConsumer::drop_newest`.
+  std::uint64_t conflated = 0;       ///< Likewise, by `SlowConsumer::conflate`.
+
+  SlowConsumerCounts& operator+=(const SlowConsumerCounts& other) noexcept {
+    closed += other.closed;
+    dropped_oldest += other.dropped_oldest;
+    dropped_newest += other.dropped_newest;
+    conflated += other.conflated;
+    return *this;
+  }
+  friend bool operator==(const SlowConsumerCounts&, const SlowConsumerCounts&) = default;
 };
 
 /// The channels of one loop and their connections.
@@ -165,23 +188,12 @@ class Fanout {
     connection.memberships.clear();
   }
 
-  /// Sends frames to one connection, behind what it waits for already.
+  /// Sends frames to one connection, behind what it waits for already. None of them is ever dropped.
   /// \param ends   where each of them ends.
   void send(Connection& connection, std::string_view frames, std::span<const std::size_t> ends) noexcept {
     if (connection.deaf || frames.empty()) return;
-    try {
-      if (connection.backlog == nullptr) {
-        const std::size_t sent = write(connection, frames);
-        if (connection.deaf || sent == frames.size()) return;
-        make_backlog(connection).append(frames, ends, sent);
-      } else if (connection.backlog->bytes() > limits_.outbox_bytes) {
-        overflow(connection);
-      } else {
-        connection.backlog->append(frames, ends);
-      }
-    } catch (const std::bad_alloc&) {
-      fail(connection);
-    }
+    if (connection.backlog != nullptr && connection.backlog->bytes() > most_of_protocol()) return overflow(connection);
+    put(connection, frames, ends);
   }
   void send(Connection& connection, std::string_view frame) noexcept {
     const std::size_t end = frame.size();
@@ -302,6 +314,17 @@ class Fanout {
     drop_pending();
   }
 
+  /// What became of connections that lagged too much. Any thread; each number by itself is right.
+  [[nodiscard]] SlowConsumerCounts slow_consumers() const noexcept {
+    const auto count = [&](SlowConsumer policy) {
+      return slow_consumers_[static_cast<std::size_t>(policy)].load(std::memory_order_relaxed);
+    };
+    return {.closed = count(SlowConsumer::close),
+            .dropped_oldest = count(SlowConsumer::drop_oldest),
+            .dropped_newest = count(SlowConsumer::drop_newest),
+            .conflated = count(SlowConsumer::conflate)};
+  }
+
   [[nodiscard]] LogPool& logs() noexcept { return logs_; }
   /// How many channels the loop is in.
   [[nodiscard]] std::size_t channels() const noexcept { return by_name_.size(); }
@@ -325,6 +348,7 @@ class Fanout {
     bool counts : 1 = false;                          // its subscribers are told how many they are
     bool has_members : 1 = false;
     bool noting : 1 = false;  // the host has still to be told how many they are
+    SlowConsumer overflow : 2 = SlowConsumer::close;
     std::uint32_t number = 0;
     App* app = nullptr;
     [[no_unique_address]] MemberArray<Connection> members;  // likewise
@@ -398,8 +422,8 @@ class Fanout {
   struct Outgoing {
     Connection* connection;
     std::string_view bytes;
-    std::span<const std::size_t> ends;  // of the frames, where they were composed
-    std::uint32_t channel;              // whose log it is; `composed`: none's
+    std::span<const LogFrame> index;  // of the frames, where they were composed
+    std::uint32_t channel;            // whose log it is; `composed`: none's
   };
   static constexpr std::uint32_t composed = 0xffffffffU;
 
@@ -775,7 +799,7 @@ class Fanout {
               frame, websocket::Opcode::text,
               pusher::frames::event("pusher_internal:subscription_count", channel.subscription.channel(),
                                     pusher::data::subscription_count(count)));
-          log(channel, frame, LogFrame::nobody);
+          log(channel, frame, {});
         } catch (const std::bad_alloc&) {  // the next change tells
         }
       }
@@ -806,6 +830,7 @@ class Fanout {
     channel.app = &app;
     const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
     channel.has_members = ChannelName::has_members(kind);
+    channel.overflow = app.overflow(channel.subscription.channel());
     channel.commands = channel.subscription.channel().starts_with(App::user_channel);
     channel.counts =
         app.options().subscription_count && !channel.has_members && !channel.subscription.channel().starts_with('#');
@@ -927,14 +952,19 @@ class Fanout {
     }
     const auto* const bytes = reinterpret_cast<const char*>(message.frame().data());
     const std::string_view frame{bytes, message.frame().size()};
-    std::uint32_t except = LogFrame::nobody;
+    LogFrame about{};
     if (!message.except_socket().empty()) {
       if (const Connection* const excluded = port_.find(message.except_socket())) {
-        except = excluded->number;
+        about.except = excluded->number;
         excluded_ = true;
       }
     }
-    return log(channel, frame, except);
+    if (channel.overflow != SlowConsumer::close && !is_protocols(message.name())) about.channel = tag;
+    return log(channel, frame, about);
+  }
+
+  [[nodiscard]] static bool is_protocols(std::string_view event) noexcept {
+    return event.starts_with("pusher:") || event.starts_with("pusher_internal:");
   }
 
   std::size_t terminate(LoopChannel& channel) noexcept {
@@ -948,14 +978,15 @@ class Fanout {
   /// \pre there is one.
   [[nodiscard]] const LogPtr& log_of(const LoopChannel& channel) const noexcept { return turn_logs_[channel.log - 1]; }
 
-  std::size_t log(LoopChannel& channel, std::string_view frame, std::uint32_t except) noexcept {
+  std::size_t log(LoopChannel& channel, std::string_view frame, LogFrame about) noexcept {
     try {
       if (channel.log == 0) {
         turn_logs_.push_back(logs_.take());
         channel.log = static_cast<std::uint32_t>(turn_logs_.size());
         dirty_.push_back(channel.number);
       }
-      log_of(channel)->append(frame, ++sequence_, except);
+      about.sequence = ++sequence_;
+      log_of(channel)->append(frame, about);
     } catch (const std::bad_alloc&) {
       // The subscribers of this channel cannot be sent what they are owed.
       for (Connection* const connection : channel.members) {
@@ -1008,22 +1039,231 @@ class Fanout {
         sent = write(*connection, bytes);
         if (sent == bytes.size() || connection->deaf) continue;
       }
-      lag(*connection, log, sent);
+      lag(*connection, channel, log, sent);
     }
   }
 
-  FANFARE_NOINLINE void lag(Connection& connection, const LogPtr& log, std::size_t sent) noexcept {
+  FANFARE_NOINLINE void lag(Connection& connection, LoopChannel& channel, const LogPtr& log,
+                            std::size_t sent) noexcept {
     try {
       if (connection.backlog == nullptr) {
         make_backlog(connection).append(log, sent);
-      } else if (connection.backlog->bytes() > limits_.outbox_bytes) {
+      } else if (!lags_too_much(connection)) {
+        connection.backlog->append(log, 0);
+      } else if (channel.overflow == SlowConsumer::close) {
         overflow(connection);
       } else {
-        connection.backlog->append(log, 0);
+        pieces_.clear();
+        for (std::size_t i = 0; i < log->frames().size(); ++i) add_piece(channel, *log, i);
+        if (squeeze(connection)) connection.backlog->append(log, 0);
       }
     } catch (const std::bad_alloc&) {
       fail(connection);
     }
+  }
+
+  /// Whether more waits for it than may, so that somebody has to decide.
+  /// \pre it has a backlog.
+  [[nodiscard]] bool lags_too_much(const Connection& connection) const noexcept {
+    return connection.backlog->bytes() > limits_.outbox_bytes;
+  }
+  /// Beyond this not even what may not be dropped is added.
+  [[nodiscard]] std::size_t most_of_protocol() const noexcept { return 2 * limits_.outbox_bytes; }
+
+  // ---- slow connections
+
+  /// What a turn has for a connection.
+  struct Piece {
+    std::uint64_t sequence;
+    std::string_view frame;
+    LoopChannel* channel;
+    bool event;             // may be dropped
+    bool dropped = false;   // is not sent
+    bool replaced = false;  // likewise, but a later one of its name is
+  };
+
+  void add_piece(LoopChannel& channel, const TurnLog& log, std::size_t i) {
+    const LogFrame& frame = log.frames()[i];
+    pieces_.push_back({frame.sequence, log.frame(i), &channel, frame.channel != LogFrame::no_channel});
+  }
+
+  /// More waits for a connection than may: makes room for `pieces_`, or drops some of them, as their channels' rules say.
+  /// \returns   whether all of them are to be added, which is left to the caller. Else what there is to do has been done.
+  /// \throws    `std::bad_alloc`: what the connection is owed is not known then.
+  [[nodiscard]] bool squeeze(Connection& connection) {
+    Backlog& backlog = *connection.backlog;
+    for (std::size_t i = 0; i < pieces_.size() && lags_too_much(connection); ++i) {
+      LoopChannel& channel = *pieces_[i].channel;
+      if (channel.overflow == SlowConsumer::close || (!pieces_[i].event && backlog.bytes() > most_of_protocol())) {
+        overflow(connection);
+        return false;
+      }
+      const auto before = pieces_.begin() + static_cast<std::ptrdiff_t>(i);
+      const bool first = std::none_of(pieces_.begin(), before,
+                                      [&](const Piece& piece) { return piece.event && piece.channel == &channel; });
+      if (pieces_[i].event && first) relieve(channel, backlog);
+    }
+    const auto lost = [](const Piece& piece) { return piece.dropped || piece.replaced; };
+    if (std::none_of(pieces_.begin(), pieces_.end(), lost)) return true;
+    put_pieces(backlog);
+    return false;
+  }
+
+  /// Lets one channel's rule decide. What it drops of what waits is gone behind that, what it drops of `pieces_` is marked.
+  void relieve(const LoopChannel& channel, Backlog& backlog) {
+    std::size_t room = 0;
+    std::size_t count = 0;
+    if (channel.overflow != SlowConsumer::drop_newest) {
+      if (channel.overflow == SlowConsumer::conflate) count += conflate(channel, backlog);
+      room = drop_oldest(channel, backlog, count);
+    }
+    // Where that was not enough, what the channel gave up is room for what is new: for the newest first.
+    if (backlog.bytes() > limits_.outbox_bytes) {
+      for (std::size_t i = pieces_.size(); i-- != 0;) {
+        Piece& piece = pieces_[i];
+        if (piece.channel != &channel || !piece.event || piece.replaced) continue;
+        piece.dropped = piece.frame.size() > room;
+        room = piece.dropped ? 0 : room - piece.frame.size();
+        count += piece.dropped ? 1U : 0U;
+      }
+    }
+    note_slow(channel.overflow, count);
+  }
+
+  /// Events of a channel that are dropped side by side.
+  struct Hole {
+    explicit Hole(const LoopChannel& channel_) noexcept : channel(&channel_) {}
+
+    void add(std::string_view event) noexcept {
+      if (const std::optional<EventId> id = FrameEncoder::id_in(event)) add({*id, *id});
+    }
+    void add_gap(std::string_view gap) noexcept {
+      if (const std::optional<pusher::frames::Gap> more = pusher::frames::read_gap(gap)) add(*more);
+    }
+    /// The frame in their place; none where the channel shows no ids. Empties it.
+    void take(std::string& to) {
+      if (!range) return;
+      websocket::append_frame(to, websocket::Opcode::text,
+                              pusher::frames::gap(channel->subscription.channel(), range->from, range->to));
+      range.reset();
+    }
+    /// What that takes at most.
+    [[nodiscard]] std::size_t bytes() const noexcept {
+      return range ? 160 + channel->subscription.channel().size() : 0;
+    }
+
+    const LoopChannel* channel;
+    std::optional<pusher::frames::Gap> range{};
+
+   private:
+    void add(const pusher::frames::Gap& more) noexcept { range = {range ? range->from : more.from, more.to}; }
+  };
+
+  /// Drops a channel's oldest events until no more waits than may.
+  /// \returns   how many bytes that has freed.
+  std::size_t drop_oldest(const LoopChannel& channel, Backlog& backlog, std::size_t& count) {
+    const std::size_t before = backlog.bytes();
+    if (before <= limits_.outbox_bytes) return 0;
+    std::size_t left = before;
+    Hole hole(channel);
+    backlog.sift(tag(channel), [&](const LogFrame* about, std::string_view frame, std::string& gap) {
+      if (about != nullptr && about->gap) {
+        hole.add_gap(frame);
+      } else if (about == nullptr || left + hole.bytes() <= limits_.outbox_bytes) {
+        hole.take(gap);
+        return Backlog::Fate::stop;
+      } else {
+        hole.add(frame);
+        ++count;
+      }
+      left -= frame.size();
+      return Backlog::Fate::drop;
+    });
+    return before - std::min(before, backlog.bytes());
+  }
+
+  /// Of a channel's events, and of what is new of it, lets the latest of each name be. The others are no gap: what they
+  /// said does not hold any more.
+  /// \returns   how many they are.
+  std::size_t conflate(const LoopChannel& channel, Backlog& backlog) {
+    struct Hash {
+      std::size_t operator()(std::string_view name) const noexcept { return SeededHash::hash(name, seed); }
+      std::uint64_t seed;
+    };
+    boost::unordered_flat_map<std::string_view, std::size_t, Hash> latest{0, Hash{channel.app->options().seed}};
+    std::vector<bool> stays;
+    std::size_t replaced = 0;
+    const auto see = [&](std::string_view frame) {
+      const auto [known, is_new] = latest.try_emplace(FrameEncoder::name_in(frame), stays.size());
+      if (!is_new) {
+        stays[std::exchange(known->second, stays.size())] = false;
+        ++replaced;
+      }
+      stays.push_back(true);
+    };
+    backlog.sift(tag(channel), [&](const LogFrame* about, std::string_view frame, std::string& /*gap*/) {
+      if (about != nullptr && !about->gap) see(frame);
+      return Backlog::Fate::keep;
+    });
+    std::size_t at = stays.size();
+    const auto concerns = [&](const Piece& piece) { return piece.event && piece.channel == &channel; };
+    for (const Piece& piece : pieces_) {
+      if (concerns(piece)) see(piece.frame);
+    }
+    if (replaced == 0) return 0;
+    for (Piece& piece : pieces_) {
+      if (concerns(piece)) piece.replaced = !stays[at++];
+    }
+    at = 0;
+    Hole hole(channel);  // between two gaps nothing may be left
+    backlog.sift(tag(channel), [&](const LogFrame* about, std::string_view frame, std::string& gap) {
+      if (about != nullptr && about->gap) {
+        hole.add_gap(frame);
+        return Backlog::Fate::drop;
+      }
+      if (about != nullptr && !stays[at++]) return Backlog::Fate::drop;
+      hole.take(gap);
+      return Backlog::Fate::keep;
+    });
+    return replaced;
+  }
+
+  /// Adds what is not dropped of `pieces_`, and what says what is.
+  void put_pieces(Backlog& backlog) {
+    std::string frames;
+    std::vector<LogFrame> index;
+    std::vector<Hole> holes;
+    const auto hole_of = [&](const LoopChannel& channel) {
+      return std::find_if(holes.begin(), holes.end(), [&](const Hole& hole) { return hole.channel == &channel; });
+    };
+    const auto close_hole = [&](Hole& hole) {
+      const std::size_t before = frames.size();
+      hole.take(frames);
+      if (frames.size() == before) return;
+      index.push_back({.end = frames.size(), .gap = true, .channel = tag(*hole.channel)});
+    };
+    for (const Piece& piece : pieces_) {
+      if (piece.replaced) continue;
+      auto hole = hole_of(*piece.channel);
+      if (piece.dropped) {
+        if (!FrameEncoder::id_in(piece.frame)) continue;
+        if (hole == holes.end()) {
+          hole = holes.insert(hole, Hole(*piece.channel));
+          hole->add_gap(backlog.take_last_gap(tag(*piece.channel)));
+        }
+        hole->add(piece.frame);
+        continue;
+      }
+      if (hole != holes.end()) close_hole(*hole);
+      frames.append(piece.frame);
+      index.push_back({.end = frames.size(), .channel = piece.event ? tag(*piece.channel) : LogFrame::no_channel});
+    }
+    for (Hole& hole : holes) close_hole(hole);
+    backlog.append(frames, index);
+  }
+
+  void note_slow(SlowConsumer policy, std::size_t count) noexcept {
+    slow_consumers_[static_cast<std::size_t>(policy)].fetch_add(count, std::memory_order_relaxed);
   }
 
   /// Sends what several channels have for a connection, and what it may see of them, in the order of the events.
@@ -1031,7 +1271,7 @@ class Fanout {
     try {
       pieces_.clear();
       for (const detail::Membership& membership : connection.memberships.all()) {
-        const LoopChannel& channel = channels_[membership.channel];
+        LoopChannel& channel = channels_[membership.channel];
         if (channel.log == 0) continue;
         std::uint64_t from = 0;
         if (membership.ordered()) {
@@ -1042,35 +1282,36 @@ class Fanout {
         const LogPtr& log = log_of(channel);
         for (std::size_t i = 0; i < log->frames().size(); ++i) {
           const LogFrame& frame = log->frames()[i];
-          if (frame.sequence > from && frame.except != connection.number)
-            pieces_.push_back({frame.sequence, log->frame(i)});
+          if (frame.sequence > from && frame.except != connection.number) add_piece(channel, *log, i);
         }
       }
       std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.sequence < b.sequence; });
+      if (connection.backlog != nullptr && lags_too_much(connection) && !squeeze(connection)) return;
       std::size_t size = 0;
       for (const Piece& piece : pieces_) size += piece.frame.size();
       if (outgoing_.empty()) {
         arena_.clear();
-        ends_.clear();
+        index_.clear();
         arena_.reserve(arena_bytes);
-        ends_.reserve(arena_ends);
+        index_.reserve(arena_frames);
       }
       // What is in a batch must not move.
-      if (arena_.capacity() - arena_.size() < size || ends_.capacity() - ends_.size() < pieces_.size()) submit();
+      if (arena_.capacity() - arena_.size() < size || index_.capacity() - index_.size() < pieces_.size()) submit();
       const std::size_t before = arena_.size();
-      const std::size_t ends_before = ends_.size();
-      ends_.reserve(ends_.size() + pieces_.size());
+      const std::size_t index_before = index_.size();
+      index_.reserve(index_.size() + pieces_.size());
       for (const Piece& piece : pieces_) {
         arena_.append(piece.frame);
-        ends_.push_back(arena_.size() - before);
+        index_.push_back(
+            {.end = arena_.size() - before, .channel = piece.event ? tag(*piece.channel) : LogFrame::no_channel});
       }
       const std::string_view frames = std::string_view(arena_).substr(before);
-      const std::span<const std::size_t> ends = std::span<const std::size_t>(ends_).subspan(ends_before);
-      if (connection.backlog != nullptr || frames.empty() || !queue(connection, composed, frames, ends)) {
-        send(connection, frames, ends);
+      const std::span<const LogFrame> index = std::span<const LogFrame>(index_).subspan(index_before);
+      if (connection.backlog != nullptr || frames.empty() || !queue(connection, composed, frames, index)) {
+        put(connection, frames, index);
         if (!outgoing_.empty()) {
           arena_.resize(before);
-          ends_.resize(ends_before);
+          index_.resize(index_before);
         }
       }
     } catch (const std::bad_alloc&) {
@@ -1080,10 +1321,10 @@ class Fanout {
 
   /// Puts a send into the batch. \returns false if it has to be written instead.
   [[nodiscard]] bool queue(Connection& connection, std::uint32_t channel, std::string_view bytes,
-                           std::span<const std::size_t> ends) noexcept {
+                           std::span<const LogFrame> index) noexcept {
     if constexpr (batches) {
       if (!batching_ || !port_.queue(connection, bytes, static_cast<std::uint32_t>(outgoing_.size()))) return false;
-      outgoing_.push_back({&connection, bytes, ends, channel});  // reserved
+      outgoing_.push_back({&connection, bytes, index, channel});  // reserved
       if (outgoing_.size() == P::batch_capacity) submit();
       return true;
     } else {
@@ -1096,9 +1337,12 @@ class Fanout {
     if (sent < 0) return fail(*out.connection);
     const auto taken = static_cast<std::size_t>(sent);
     if (taken == out.bytes.size()) return;
-    if (out.channel != composed) return lag(*out.connection, log_of(channels_[out.channel]), taken);
+    if (out.channel != composed) {
+      LoopChannel& channel = channels_[out.channel];
+      return lag(*out.connection, channel, log_of(channel), taken);
+    }
     try {
-      make_backlog(*out.connection).append(out.bytes, out.ends, taken);
+      make_backlog(*out.connection).append(out.bytes, out.index, taken);
     } catch (const std::bad_alloc&) {
       fail(*out.connection);
     }
@@ -1116,7 +1360,21 @@ class Fanout {
       outgoing_.clear();
     }
     arena_.clear();
-    ends_.clear();
+    index_.clear();
+  }
+
+  /// Writes frames, or adds them to what waits.
+  /// \param index   where each of them ends, at least.
+  template <class Index>
+  void put(Connection& connection, std::string_view frames, std::span<const Index> index) noexcept {
+    if (connection.deaf || frames.empty()) return;
+    try {
+      if (connection.backlog != nullptr) return connection.backlog->append(frames, index);
+      const std::size_t sent = write(connection, frames);
+      if (!connection.deaf && sent != frames.size()) make_backlog(connection).append(frames, index, sent);
+    } catch (const std::bad_alloc&) {
+      fail(connection);
+    }
   }
 
   [[nodiscard]] std::size_t write(Connection& connection, std::string_view bytes) noexcept {
@@ -1137,6 +1395,7 @@ class Fanout {
   }
   void overflow(Connection& connection) noexcept {
     if (std::exchange(connection.deaf, true)) return;
+    note_slow(SlowConsumer::close, 1);
     port_.overflowed(connection);
   }
 
@@ -1155,13 +1414,8 @@ class Fanout {
     }
   }
 
-  struct Piece {
-    std::uint64_t sequence;
-    std::string_view frame;
-  };
-
   static constexpr std::size_t arena_bytes = std::size_t{256} << 10U;
-  static constexpr std::size_t arena_ends = 4096;
+  static constexpr std::size_t arena_frames = 4096;
   static constexpr bool batches = requires(P& port, Connection& connection) {
     { port.begin_batch(std::size_t{}) } noexcept -> std::same_as<bool>;
     { port.queue(connection, std::string_view{}, std::uint32_t{}) } noexcept -> std::same_as<bool>;
@@ -1194,7 +1448,9 @@ class Fanout {
   std::vector<Outgoing> outgoing_;  // the batch
   std::vector<Piece> pieces_;       // scratch
   std::string arena_;               // composed frames; does not grow while some of it is in the batch
-  std::vector<std::size_t> ends_;   // likewise
+  std::vector<LogFrame> index_;     // likewise
+  // By policy. Numbers and nothing else: relaxed. The loop adds, others read.
+  std::array<std::atomic<std::uint64_t>, 4> slow_consumers_{};
 };
 
 }  // namespace transport

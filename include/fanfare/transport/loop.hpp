@@ -397,6 +397,9 @@ class Loop final : public Door {
   /// Whether it sends with io_uring. Any thread.
   [[nodiscard]] bool uses_ring() const noexcept { return uses_ring_.load(std::memory_order_relaxed); }
 
+  /// What became of connections that lagged too much. Any thread.
+  [[nodiscard]] SlowConsumerCounts slow_consumers() const noexcept { return fanout_.slow_consumers(); }
+
   /// How many connections it has; any thread.
   [[nodiscard]] std::size_t load() const noexcept { return load_.load(std::memory_order_relaxed); }
 

@@ -174,6 +174,9 @@ class MemoryTransport final : public Door {
     run();
   }
 
+  /// What became of clients that lagged too much.
+  [[nodiscard]] SlowConsumerCounts slow_consumers() const noexcept { return fanout_.slow_consumers(); }
+
   /// From now on, new connections are told to go elsewhere.
   void drain() noexcept { draining_ = true; }
 
