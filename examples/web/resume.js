@@ -1,4 +1,5 @@
 // Lets pusher-js go on where it stopped: after a lost connection each channel is sent what it missed, and nothing twice.
+// The same where a client has read too slowly, and the server has dropped some of what waited for it.
 //
 //   const pusher = new Pusher(KEY, {…});
 //   resume(pusher, (channel) => location.reload());   // that channel's state has to be fetched anew
@@ -8,6 +9,7 @@
 export function resume(pusher, lost = () => {}) {
   const places = new Map(); // channel: the id of the last event that it has been given
   const replaying = new Set(); // channels that are being sent what was kept: they stand nowhere before its end
+  const filling = new Set(); // channels that have asked again for what was dropped, and have no answer yet
 
   const send = pusher.send_event.bind(pusher);
   pusher.send_event = (event, data, channel) => {
@@ -18,24 +20,51 @@ export function resume(pusher, lost = () => {}) {
   const leave = pusher.unsubscribe.bind(pusher);
   pusher.unsubscribe = (channel) => {
     places.delete(channel);
+    filling.delete(channel);
     return leave(channel);
+  };
+
+  const tell = (name) => {
+    pusher.channel(name)?.emit('fanfare:lost');
+    lost(name);
+  };
+
+  // What was dropped is in the history, and what is on its way behind the hole comes again with it: until then it is not
+  // given to the page.
+  const fill = (name) => {
+    const channel = pusher.channel(name);
+    if (!channel || filling.has(name)) return;
+    // To leave and come back would be seen by all others who are present.
+    if (name.startsWith('presence-')) return tell(name);
+    filling.add(name);
+    if (!Object.hasOwn(channel, 'handleEvent')) {
+      const handle = channel.handleEvent.bind(channel);
+      channel.handleEvent = (event) => {
+        if (event.event.startsWith('pusher') || !filling.has(name)) handle(event);
+      };
+    }
+    channel.unsubscribe();
+    channel.subscribe();
   };
 
   // pusher-js drops what it does not know from messages, so they are read where they come in, after it has handled them.
   const heard = ({ data: text }) => {
     if (!text.includes('"id":') && !text.includes('pusher_internal:')) return;
-    const { event, channel, id, resumed } = JSON.parse(text);
+    const { event, channel, data, id, resumed } = JSON.parse(text);
     if (event === 'pusher_internal:subscription_succeeded') {
+      filling.delete(channel);
       replaying.add(channel);
       if (resumed === false) {
         places.delete(channel);
-        pusher.channel(channel)?.emit('fanfare:lost');
-        lost(channel);
+        tell(channel);
       }
     } else if (event === 'pusher_internal:replayed') {
       replaying.delete(channel);
       places.set(channel, id);
-    } else if (id !== undefined && !replaying.has(channel)) {
+      if (JSON.parse(data).gap) tell(channel);
+    } else if (event === 'pusher_internal:gap') {
+      fill(channel);
+    } else if (id !== undefined && !replaying.has(channel) && !filling.has(channel)) {
       places.set(channel, id);
     }
   };
