@@ -570,7 +570,9 @@ class Fanout {
     LoopChannel& channel = channels_[number];
     if (channel.generation != wish->tag >> 32U) return;
     --channel.wishes;
-    const auto [connection, place] = wisher(*wish);
+    const Wisher found = wisher(*wish);
+    Connection* const connection = found.connection;
+    detail::OrderedPlace* const place = found.place;
     if (connection == nullptr) return note_vacated(channel);
     if (wish->hook != nullptr && !wish->settled) return begin_to_wait(channel, *connection, std::move(wish));
     if (wish->entrance.replay.more) return begin_to_catch_up(channel, *connection, std::move(wish));
