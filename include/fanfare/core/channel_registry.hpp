@@ -607,8 +607,9 @@ class ChannelRegistry {
     return PolledSubscription{*state};
   }
 
-  /// Subscribes a queue of the caller's. It must live until `reset` or the destructor of the subscription has returned,
-  /// outside of any callback: until then, and after `detach`, triggers that are under way may still push.
+  /// Subscribes a queue of the caller's, to live events alone: what the channel keeps is not pushed. It must live until
+  /// `reset` or the destructor of the subscription has returned, outside of any callback: until then, and after
+  /// `detach`, triggers that are under way may still push.
   /// \progress   locks one stripe, then the channel. \complexity amortised O(1).
   template <class S>
   [[nodiscard]] Subscription attach(std::string_view channel, S& sink) {
