@@ -618,13 +618,19 @@ class File {
           rule.retain = member.value().get_bool();
         } else if (key == "history") {
           p = read_history(member.value(), inner + ".history", rule.history);
+        } else if (key == "max_subscribers") {
+          const auto count = number(member.value());
+          if (!count || *count > 100'000'000) {
+            return wrong(inner + ".max_subscribers", "expected a number from 0 to 100000000");
+          }
+          rule.max_subscribers = static_cast<std::size_t>(*count);
         } else if (key == "overflow") {
           const auto text = string(member.value());
           const auto overflow = text ? fanfare::slow_consumer_from(*text) : std::nullopt;
           if (!overflow) return wrong(inner + ".overflow", "expected close, drop_oldest, drop_newest or conflate");
           rule.overflow = *overflow;
         } else {
-          p = unknown(inner + ".", key, {"match", "retain", "history", "overflow"});
+          p = unknown(inner + ".", key, {"match", "retain", "history", "overflow", "max_subscribers"});
         }
         if (!p.empty()) return p;
       }

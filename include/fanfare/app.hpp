@@ -446,6 +446,11 @@ class App {
   /// What becomes of those who read a channel's events too slowly. \complexity that of `ChannelRules::find`.
   [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept { return memories_.overflow(channel); }
 
+  /// How many subscribers a channel may have; 0: no bound. \complexity likewise.
+  [[nodiscard]] std::size_t max_subscribers(std::string_view channel) const noexcept {
+    return memories_.max_subscribers(channel);
+  }
+
   /// Whether anybody wants to be told of what happens.
   [[nodiscard]] bool tells() const noexcept { return options_.on_event != nullptr; }
 

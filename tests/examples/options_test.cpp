@@ -183,7 +183,8 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
        "channels": [{"match": "a"}, {"retain": true, "match": "b*", "history": true},
                     {"match": "c", "history": {"count": 1, "seconds": 2, "bytes": 3}},
                     {"match": "d", "history": {}}, {"match": "e", "history": false},
-                    {"match": "f", "overflow": "conflate"}, {"match": "g", "overflow": "close"}],
+                    {"match": "f", "overflow": "conflate"}, {"match": "g", "overflow": "close"},
+                    {"match": "h", "max_subscribers": 4}],
        "store": {"durability": "power", "path": "kept.db"},
        "webhooks": ["https://example.org/all", {"url": "http://10.0.0.1", "events": ["channel_occupied"]}],
        "allow_private_webhooks": true, "batch_webhooks": false}
@@ -213,7 +214,8 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
                                                                   {.match = "d", .history = usual},
                                                                   {.match = "e"},
                                                                   {.match = "f", .overflow = SlowConsumer::conflate},
-                                                                  {.match = "g"}}));
+                                                                  {.match = "g"},
+                                                                  {.match = "h", .max_subscribers = 4}}));
   EXPECT_EQ(app.kept_bytes, 9U);
   EXPECT_EQ(o.apps[0].store_path, "kept.db");
   EXPECT_EQ(o.apps[0].store_durability, fanfare::store::Durability::power);
@@ -498,6 +500,8 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
        "c.json: apps[0].channels[0].history.size: there is no such key"},
       {R"({"apps": [{"channels": [{"match": "a", "overflow": "drop"}]}]})",
        "c.json: apps[0].channels[0].overflow: expected close, drop_oldest, drop_newest or conflate"},
+      {R"({"apps": [{"channels": [{"match": "a", "max_subscribers": -1}]}]})",
+       "c.json: apps[0].channels[0].max_subscribers: expected a number from 0 to 100000000"},
       {R"({"apps": [{"channels": [{"match": "a", "overflow": true}]}]})",
        "c.json: apps[0].channels[0].overflow: expected close, drop_oldest, drop_newest or conflate"},
       {R"({"apps": [{"channels": [{"match": "a", "history": true, "overflow": "conflate"}]}]})",

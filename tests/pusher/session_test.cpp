@@ -306,6 +306,9 @@ TEST_F(SessionTest, TellsHowASubscriptionWent) {
   EXPECT_EQ(session.subscribed("presence-x", SubscribeOutcome::too_many_members),
             Action(Send{frames::subscription_error("presence-x", "LimitReached",
                                                    "A presence channel may have at most 100 members", 4100)}));
+  EXPECT_EQ(session.subscribed("x", SubscribeOutcome::too_many_subscribers),
+            Action(Send{frames::subscription_error("x", "LimitReached",
+                                                   "The channel has as many subscribers as it may have", 4100)}));
   EXPECT_EQ(session.subscribed("presence-x", SubscribeOutcome::subscribed, R"({"presence":{}})"),
             Action(Send{frames::subscription_succeeded("presence-x", R"({"presence":{}})")}));
   EXPECT_EQ(session.receive(R"({"event":"pusher:unsubscribe","data":{"channel":"x"}})", 0ms), Action(Unsubscribe{"x"}));

@@ -98,6 +98,36 @@ TEST(Limits, WhatAnHttpFallbackSendsTooFastWaits) {
   }));
 }
 
+TEST(Limits, AChannelHasSoManySubscribers) {
+  for (const std::string channel : {"few", "cache-few", "kept-few"}) {
+    PolledServer server({}, limited([](AppOptions& o) {
+                          o.subscription_count = true;
+                          o.channel_rules = {{.match = "kept-*", .retain = true, .max_subscribers = 2},
+                                             {.match = "*few", .max_subscribers = 2}};
+                        }));
+    Subscription own = server.app.subscribe(channel);  // counts as well
+    SocketClient first = server.established();
+    EXPECT_TRUE(first.subscribe(channel));
+    SocketClient second = server.established();
+    const auto refused = [&] {
+      second.send_text(R"({"event":"pusher:subscribe","data":{"channel":")" + channel + "\"}}");
+      const std::string answer = second.receive_text();
+      return answer.find("pusher:subscription_error") != std::string::npos &&
+             answer.find(R"(\"type\":\"LimitReached\")") != std::string::npos &&
+             answer.find(R"(\"status\":4100)") != std::string::npos;
+    };
+    EXPECT_TRUE(refused()) << channel;
+    EXPECT_TRUE(refused()) << channel;
+    EXPECT_EQ(server.app.subscribers(channel), 2U);
+    own.reset();
+    EXPECT_TRUE(second.subscribe(channel)) << channel;
+    EXPECT_EQ(server.app.subscribers(channel), 2U);
+    first.close();
+    second.close();
+    EXPECT_TRUE(server.run_until([&] { return server.app.subscribers(channel) == 0; }));
+  }
+}
+
 TEST(Limits, AnAddressHasSoManyConnections) {
   PolledServer server({}, limited([](AppOptions& o) { o.max_connections_per_address = 2; }));
   SocketClient first = server.established();

@@ -462,6 +462,12 @@ class ChannelMemories final : public ChannelStates {
     return rule == nullptr ? SlowConsumer::close : rule->overflow;
   }
 
+  /// How many subscribers a channel may have; 0: no bound.
+  [[nodiscard]] std::size_t max_subscribers(std::string_view channel) const noexcept {
+    const ChannelRule* const rule = rules_->find(channel);
+    return rule == nullptr ? 0 : rule->max_subscribers;
+  }
+
   [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
   [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
 

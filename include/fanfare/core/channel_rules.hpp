@@ -72,6 +72,9 @@ struct ChannelRule {
   bool retain = false;                          ///< Whether the latest event of each name is kept.
   std::optional<HistoryRule> history{};         ///< Whether the last events are kept, and how many.
   SlowConsumer overflow = SlowConsumer::close;  ///< What becomes of who reads too slowly.
+  /// Beyond how many subscribers no more clients are let in; those of this program count, but come in all the same. 0: no
+  /// bound.
+  std::size_t max_subscribers = 0;
 
   friend bool operator==(const ChannelRule&, const ChannelRule&) = default;
 };

@@ -129,11 +129,12 @@ struct Opening {
 
 /// How it went to enter a client into a channel.
 enum class SubscribeOutcome : std::uint8_t {
-  subscribed,          ///< It is in the channel now.
-  already_subscribed,  ///< It was in the channel already; nothing has changed.
-  over_limit,          ///< It is in `AppOptions::max_channels_per_connection` channels already.
-  failed,              ///< There is no memory for it, or the application has too many channels.
-  too_many_members,    ///< The presence channel has `AppOptions::max_presence_members` users already.
+  subscribed,            ///< It is in the channel now.
+  already_subscribed,    ///< It was in the channel already; nothing has changed.
+  over_limit,            ///< It is in `AppOptions::max_channels_per_connection` channels already.
+  failed,                ///< There is no memory for it, or the application has too many channels.
+  too_many_members,      ///< The presence channel has `AppOptions::max_presence_members` users already.
+  too_many_subscribers,  ///< The channel has `ChannelRule::max_subscribers` already.
 };
 
 /// What has become of a client's event.
@@ -268,6 +269,8 @@ class Session {
         return refuse(channel, "LimitReached", 4100,
                       joined({"A presence channel may have at most ",
                               std::to_string(app_->options().max_presence_members), " members"}));
+      case SubscribeOutcome::too_many_subscribers:
+        return refuse(channel, "LimitReached", 4100, "The channel has as many subscribers as it may have");
       case SubscribeOutcome::failed: break;
     }
     return refuse(channel, "ServerError", 503, "The server has no room for the subscription: please try again later");

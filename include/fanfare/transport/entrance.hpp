@@ -28,10 +28,11 @@ namespace transport {
 enum class JoinResult : std::uint8_t {
   joined,
   already_joined,
-  over_limit,        ///< the connection holds as many channels as it may
-  refused,           ///< by the registry: too many channels, or no memory
-  pending,           ///< it will be told by `Port::entered`, at its place in the channel's order
-  too_many_members,  ///< the presence channel has all users that it may have
+  over_limit,            ///< the connection holds as many channels as it may
+  refused,               ///< by the registry: too many channels, or no memory
+  pending,               ///< it will be told by `Port::entered`, at its place in the channel's order
+  too_many_members,      ///< the presence channel has all users that it may have
+  too_many_subscribers,  ///< the channel has all subscribers that its rule allows
 };
 
 /// What somebody finds who enters a channel that has an order.

@@ -349,6 +349,7 @@ class Fanout {
     bool has_members : 1 = false;
     bool noting : 1 = false;  // the host has still to be told how many they are
     SlowConsumer overflow : 2 = SlowConsumer::close;
+    bool limited : 1 = false;  // its rule says how many subscribers it may have
     std::uint32_t number = 0;
     App* app = nullptr;
     [[no_unique_address]] MemberArray<Connection> members;  // likewise
@@ -439,10 +440,20 @@ class Fanout {
     try {
       LoopChannel* const entered = known != nullptr ? known : attach(app, key);
       if (entered == nullptr) return JoinResult::refused;
-      if (entered->subscription.ordered()) {
-        return wish(*entered, connection, std::move(member), since, known == nullptr);
+      bool counted = known == nullptr;
+      if (entered->limited) {
+        // Counted first: of several loops none lets one in too many.
+        if (!counted) entered->subscription.add_members(+1);
+        counted = true;
+        if (entered->subscription.subscribers() > app.max_subscribers(name)) {
+          entered->subscription.add_members(-1);
+          tell_count(*entered);
+          note_vacated(*entered);
+          return JoinResult::too_many_subscribers;
+        }
       }
-      add_member(*entered, connection, known == nullptr);
+      if (entered->subscription.ordered()) return wish(*entered, connection, std::move(member), since, counted);
+      add_member(*entered, connection, counted);
       if (reserved) ++connection.reserved;
       tell_count(*entered);
     } catch (const std::bad_alloc&) {
@@ -833,6 +844,7 @@ class Fanout {
     const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
     channel.has_members = ChannelName::has_members(kind);
     channel.overflow = app.overflow(channel.subscription.channel());
+    channel.limited = app.max_subscribers(channel.subscription.channel()) != 0;
     channel.commands = channel.subscription.channel().starts_with(App::user_channel);
     channel.counts =
         app.options().subscription_count && !channel.has_members && !channel.subscription.channel().starts_with('#');

@@ -45,6 +45,7 @@ concept Driver = requires(D& driver, C& connection, std::string_view text, std::
     case JoinResult::already_joined: return pusher::SubscribeOutcome::already_subscribed;
     case JoinResult::over_limit: return pusher::SubscribeOutcome::over_limit;
     case JoinResult::too_many_members: return pusher::SubscribeOutcome::too_many_members;
+    case JoinResult::too_many_subscribers: return pusher::SubscribeOutcome::too_many_subscribers;
     case JoinResult::pending:
     case JoinResult::refused: break;
   }
