@@ -338,6 +338,10 @@ TEST_F(RestartTest, WhereTheStoreIsFarBehindTriggersAreRefusedButOnlyOfWhatIsKep
   EXPECT_TRUE(app->trigger("history-1", "e", "2"));
   EXPECT_EQ(app->trigger("history-1", "e", "3").error, errc::overloaded);
   EXPECT_EQ(history("history-1").size(), 2U) << "it has no place, and nobody got it";
+  const PolledSubscription queue = app->subscribe("history-1", Inbox{.messages = 4});
+  EXPECT_EQ(app->trigger("history-1", "e", "3").error, errc::overloaded);
+  EXPECT_EQ(app->trigger("history-1", "e", "3", {.user_id = "u"}).error, errc::overloaded);
+  EXPECT_EQ(queue.size(), 0U);
   EXPECT_TRUE(app->trigger("plain", "e", "1"));
   EXPECT_TRUE(app->trigger("presence-1", "e", "1"));
   EXPECT_TRUE(app->trigger("retain-1", "e", "1", {.retain = Retain::no}));
