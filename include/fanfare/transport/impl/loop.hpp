@@ -579,7 +579,10 @@ inline void Loop::release_held(Connection& connection) {
   while (!held.answers.empty()) {
     Connection::HeldAnswers::Answer& front = held.answers.front();
     const KeptOutcome outcome = front.wait.outcome();
-    if (outcome == KeptOutcome::pending && !held.given_up) return ring_when_settled(front.wait);
+    if (outcome == KeptOutcome::pending && !held.given_up) {
+      if (connection.input() != nullptr && !is_full(connection)) read_later(connection);
+      return ring_when_settled(front.wait);
+    }
     held.bytes -= front.response.body.size();
     if (outcome != KeptOutcome::durable) {
       const bool close = front.response.close;
