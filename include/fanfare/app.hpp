@@ -244,24 +244,25 @@ class App {
   ///
   /// The client is sent `subscription_succeeded`, the events of the snapshot, and then each event of the channel behind
   /// `Snapshot::as_of`, once and in order. This stands in the place of what the channel keeps: its history and what it
-  /// retains are not replayed as well, nor its last event as a cache channel. A channel with a hook has an order and shows
-  /// ids, as if it had a rule, and remembers its last events for those who wait: as many as its rule says, or else as
-  /// `HistoryRule` does.
+  /// retains are not replayed as well, nor its last event as a cache channel. A channel with a hook has an order and
+  /// shows ids, as if it had a rule, and remembers its last events for those who wait: as many as its rule says, or
+  /// else as `HistoryRule` does.
   ///
-  /// A client that comes back (`since`) and can be sent all that it has missed is sent that, and the hook is not called.
-  /// Nor is it for subscribers of this program.
+  /// A client that comes back (`since`) and can be sent all that it has missed is sent that, and the hook is not
+  /// called. Nor is it for subscribers of this program.
   ///
-  /// Who gets no snapshot gets in without, and is sent what comes behind `Subscriber::position`: where the reply is let go
-  /// of without an answer, or `SnapshotOptions::timeout` is over. A client is closed, so that it comes again, where the
-  /// events that it is to be sent are not remembered any more, or `SnapshotOptions::pending` clients wait already.
+  /// Who gets no snapshot gets in without, and is sent what comes behind `Subscriber::position`: where the reply is let
+  /// go of without an answer, or `SnapshotOptions::timeout` is over. A client is closed, so that it comes again, where
+  /// the events that it is to be sent are not remembered any more, or `SnapshotOptions::pending` clients wait already.
   ///
   /// \param pattern   a channel's name, or a pattern with `*` and `?`; see `ChannelRule::match`. The first hook that
   ///                  matches a channel is its hook.
-  /// \param hook      called on the client's loop, without a lock, on several loops at a time. It must not wait and must
-  ///                  not throw (if it does, that is as if it let go of the reply): it answers at once, or moves the reply
-  ///                  to where the answer can be given later. Where the state changes on other threads, it and the
-  ///                  id of the last event that told of a change have to be read together, under the mutex that is held
-  ///                  for a change and its trigger.
+  /// \param hook      called on the client's loop, without a lock, on several loops at a time. It must not wait and
+  ///                  must not throw (if it does, that is as if it let go of the reply): it answers at once, or moves
+  ///                  the reply to where the answer can be given later. Where the state changes on other threads, it
+  ///                  and the id of the last event that told of a change have to be read together, under the mutex that
+  ///                  is held for a change and its trigger.
+  ///                  It is called until the server has stopped, so what it refers to lives longer than that.
   /// \returns         `RuleError::ok`, or why the pattern is refused; `duplicate_match` if it has a hook already.
   /// \pre             set before clients come: it holds for channels that are made from now on.
   /// \throws          `std::bad_alloc`.

@@ -38,8 +38,8 @@ struct KeptOptions {
   KeptLog* log = nullptr;                      ///< Where it outlives the program; null: nowhere. Outlives the channels.
 };
 
-/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events or
-/// with a hook that computes snapshots.
+/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events
+/// or with a hook that computes snapshots.
 class ChannelMemory final : public ChannelState {
  public:
   using Clock = std::chrono::steady_clock;
@@ -175,7 +175,8 @@ class ChannelMemory final : public ChannelState {
   [[nodiscard]] Replay replay_behind(EventId position, EventId as_of) const noexcept {
     Replay replay;
     replay.internal = kept_->history.last();
-    // It is the host's, but it may be of another life of the channel, in which case it contains none of this one's events.
+    // It is the host's, but it may be of another life of the channel, in which case it contains none of this one's
+    // events.
     const bool known = as_of && as_of <= replay.internal;
     replay.next = known ? as_of : position;
     replay.more = true;

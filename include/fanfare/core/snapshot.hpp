@@ -36,9 +36,9 @@ struct SnapshotEvent {
 /// What a host says of a channel's state.
 struct Snapshot {
   std::vector<SnapshotEvent> events{};  ///< In the order in which they are sent; none is fine.
-  /// The last event of the channel that the state contains, as its trigger returned it (`TriggerResult::id`). The client is
-  /// sent every later one behind the snapshot. By default `Subscriber::position`; so it is with an id of another life of the
-  /// channel, and with one that no event has had yet.
+  /// The last event of the channel that the state contains, as its trigger returned it (`TriggerResult::id`). The
+  /// client is sent every later one behind the snapshot. By default `Subscriber::position`; so it is with an id of
+  /// another life of the channel, and with one that no event has had yet.
   EventId as_of{};
 };
 
@@ -49,7 +49,8 @@ struct SnapshotOptions {
   std::size_t bytes = std::size_t{1} << 20U;  ///< One snapshot, as `kept_bytes` counts its events.
   /// All that have been answered and are not sent yet; at least `bytes`, to be of use.
   std::size_t pending_bytes = std::size_t{64} << 20U;
-  /// A client whose snapshot has not come by then gets in without one; see `App::on_subscribe`. Looked at once a second.
+  /// A client whose snapshot has not come by then gets in without one; see `App::on_subscribe`. Looked at once a
+  /// second.
   std::chrono::milliseconds timeout{5000};
 };
 
@@ -89,7 +90,8 @@ struct SnapshotBudget {
 
 struct SnapshotRequest;
 
-/// Where a loop's snapshots arrive, from any thread, also after the loop's end: they are dropped then. Its mutex is a leaf.
+/// Where a loop's snapshots arrive, from any thread, also after the loop's end: they are dropped then. Its mutex is a
+/// leaf.
 class SnapshotDesk {
  public:
   using Wake = void (*)(void* loop) noexcept;
@@ -240,8 +242,8 @@ class SnapshotReply {
   ~SnapshotReply() { decline(); }
 
   /// Gives the snapshot. It is encoded here, and copied.
-  /// \returns     `errc::ok`; `errc::closed` if nobody waits any more: the client has gone or left, the time is over, the
-  ///              server has ended, or it has been answered. With every other error nothing is changed, and another
+  /// \returns     `errc::ok`; `errc::closed` if nobody waits any more: the client has gone or left, the time is over,
+  ///              the server has ended, or it has been answered. With every other error nothing is changed, and another
   ///              answer may be given: `empty_name`, `event_too_long` and `reserved_name` for events' names;
   ///              `not_utf8`; `data_too_large` beyond `SnapshotOptions::bytes`; `overloaded` beyond
   ///              `SnapshotOptions::pending_bytes`; `out_of_memory`.
@@ -333,7 +335,8 @@ class SubscribeHooks {
   SubscribeHooks(const SubscribeHooks&) = delete;
   SubscribeHooks& operator=(const SubscribeHooks&) = delete;
 
-  /// Adds one behind the others. \returns why the pattern is refused. \throws `std::bad_alloc`; nothing is changed then.
+  /// Adds one behind the others. \returns why the pattern is refused. \throws `std::bad_alloc`; nothing is changed
+  /// then.
   RuleError add(std::string pattern, SubscribeHook hook) {
     const std::lock_guard lock(mutex_);
     std::vector<ChannelRule> rules;

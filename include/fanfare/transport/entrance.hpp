@@ -70,7 +70,7 @@ struct Wish final : MessageLink, OrderedStep {
   std::shared_ptr<const SubscribeHook> hook;  // null: it does not
   EventId position;
   fanfare::detail::SnapshotTicket ticket;
-  std::chrono::milliseconds deadline{0};
+  std::chrono::milliseconds asked{0};
   bool settled = false;  // it has been told that it is in the channel
   std::vector<MessagePtr> snapshot;
   EventId as_of;          // of the snapshot

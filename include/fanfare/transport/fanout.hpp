@@ -532,7 +532,7 @@ class Fanout {
     }
     if (!wish.ticket) return fail(connection);
     Subscriber who{wish.entrance.channel, {}, {}, wish.position};
-    if constexpr (requires { port_.now(); }) wish.deadline = port_.now() + budget->options.timeout;
+    if constexpr (requires { port_.now(); }) wish.asked = port_.now();
     if constexpr (requires { port_.user_id(connection); }) who.user_id = port_.user_id(connection);
     if (wish.member != nullptr) who.user_id = wish.member->user_id;
     const auto call = [&] {
@@ -668,7 +668,8 @@ class Fanout {
       const std::chrono::milliseconds now = port_.now();
       for (auto at = waiting_.begin(); at != waiting_.end();) {
         const auto which = at++;
-        if (which->second->deadline <= now) stop_waiting(which);
+        const detail::Wish& wish = *which->second;
+        if (now - wish.asked >= wish.ticket.request()->budget->options.timeout) stop_waiting(which);
       }
     }
   }
@@ -732,7 +733,8 @@ class Fanout {
     }
     detail::CatchUp what(*wish);
     static_cast<void>(step(channel, what, "pusher_internal:member_added", {}));
-    // Who is present cannot be told to somebody who has missed who came and went; nor what has changed, behind a snapshot.
+    // Who is present cannot be told to somebody who has missed who came and went; nor what has changed, behind a
+    // snapshot.
     const bool lost = (wish->entrance.has_members || wish->hooked) && wish->entrance.replay.reach == Reach::gap;
     if (!what.done || lost) fail(*connection);
     if (wish->sent) {
