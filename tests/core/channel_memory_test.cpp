@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fanfare::test {
@@ -251,6 +252,49 @@ TEST(ChannelMemoryRegistry, ExhaustedMemoryKeepsTheOldOrTheNewAndLeaksNothing) {
     }
   }
   EXPECT_EQ(log.live_blocks(), 0U);
+}
+
+// ---- with a hook
+
+TEST(ChannelMemoriesWithAHook, RememberForThoseWhoWaitAndKeepNothing) {
+  ChannelMemories memories{KeptOptions{}};
+  EXPECT_FALSE(memories.orders("room-1"));
+  ASSERT_EQ(memories.hooks().add("room-*", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+  EXPECT_TRUE(memories.orders("room-1"));
+  EXPECT_FALSE(memories.keeps("room-1"));
+  EXPECT_FALSE(memories.orders("other"));
+  ChannelRegistry<> channels{RegistryOptions{.states = &memories}};
+  Queue queue;
+  const Subscription attached = channels.attach("room-1", queue);
+  const EventId first = channels.trigger("room-1", "e", "1").id;
+  const EventId last = channels.trigger("room-1", "e", "2", {.retain = Retain::yes}).id;
+  ASSERT_TRUE(last);
+  bool seen = false;
+  channels.look_at_state("room-1", [&](ChannelState* state) {
+    ASSERT_NE(state, nullptr);
+    seen = true;
+    const auto& memory = static_cast<const ChannelMemory&>(*state);
+    EXPECT_NE(memory.hook(), nullptr);
+    EXPECT_TRUE(memory.shows_ids());
+    EXPECT_FALSE(memory.can_keep());
+    EXPECT_FALSE(memory.keeps());
+    EXPECT_FALSE(memory.keeps_history());
+    EXPECT_TRUE(memory.retained()->empty()) << "without a rule";
+    EXPECT_EQ(memory.reach(first), Reach::whole);
+    EXPECT_EQ(memory.replay({}, 1000).events.size(), 0U) << "nothing is replayed by itself";
+    EXPECT_EQ(memory.replay(first, 1000).events.size(), 1U);
+    const EventId another{first.epoch + 1, 1};
+    for (const auto& [as_of, events] : {std::pair{EventId{}, 1U}, std::pair{last, 0U}, std::pair{another, 1U},
+                                        std::pair{EventId{last.epoch, last.number + 1}, 1U}}) {
+      Replay replay = memory.replay_behind(first, as_of);
+      EXPECT_TRUE(replay.more);
+      memory.go_on(replay, 1000);
+      EXPECT_EQ(replay.events.size(), events) << as_of.number;
+      EXPECT_EQ(replay.next, last);
+    }
+  });
+  EXPECT_TRUE(seen);
+  EXPECT_NE(memories.budget().bytes(), 0U);
 }
 
 }  // namespace
