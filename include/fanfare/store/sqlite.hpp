@@ -308,7 +308,7 @@ class SqliteStore {
     }
   }
   [[nodiscard]] StoreError forget() noexcept {
-    const auto up_to = [this](Statement& statement, std::string_view channel, std::uint64_t floor) {
+    const auto up_to = [](Statement& statement, std::string_view channel, std::uint64_t floor) {
       if (floor == 0) return StoreError::ok;
       return run(statement, [&](Statement& s) {
         s.bind(1, channel);
