@@ -133,7 +133,7 @@ struct AppOptions {
   Limits limits{.data = 10 * 1024};            ///< Of names, data and channels.
 
   /// Which channels keep what for those who come later; the first that matches a channel holds for it. See `ChannelRules`
-  /// for what is refused: rules with a problem are as none.
+  /// for what is refused: rules with a problem are as none. `App::set_channel_rules` has others hold later.
   std::vector<ChannelRule> channel_rules{};
   RetainedRule retained{};                          ///< Bounds of what one channel retains.
   std::size_t kept_bytes = std::size_t{64} << 20U;  ///< What all channels keep together; see `KeptBudget`.
@@ -343,6 +343,26 @@ class App {
     });
     return events;
   }
+  /// Has other rules hold, all of them or, if one is refused, none. Channels that exist follow at once: what a rule no
+  /// longer allows is forgotten, and all that is kept where no rule is any more. A channel that begins to keep events
+  /// gets an order while it is in use: nobody loses an event, and whoever subscribes after this returned misses none.
+  /// Nobody can go on, when another rule comes, over events that came without one.
+  ///
+  /// \returns    why the rules are refused, and which; see `ChannelRules`.
+  /// \throws     `std::bad_alloc`; nothing is changed then. A channel that finds no memory follows in a later `tick`.
+  /// \progress   locks all channels one after the other. If one gets its order now, waits for all triggers that are
+  ///             under way, as `Subscription::reset` does; from inside a callback it does not wait, and the history of
+  ///             such a channel begins with a later `tick`.
+  /// \complexity O(channels + rules · log rules).
+  RuleProblem set_channel_rules(std::vector<ChannelRule> rules) {
+    ChannelRules made(std::move(rules), options_.limits.channel_name);
+    const RuleProblem problem = made.problem();
+    if (!problem) channels_.review(memories_.replace(std::move(made)));
+    return problem;
+  }
+  /// The rules that hold: `rules()` of it lists them, `find` says which is a channel's.
+  [[nodiscard]] std::shared_ptr<const ChannelRules> channel_rules() const noexcept { return memories_.rules(); }
+
   /// What all channels keep together.
   [[nodiscard]] const KeptBudget& kept() const noexcept { return memories_.budget(); }
 

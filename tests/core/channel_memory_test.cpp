@@ -23,7 +23,7 @@ using Clock = ChannelMemory::Clock;
 
 struct Kind {
   std::string_view channel;
-  bool has_memory;
+  bool has_order;
   bool caches;
 };
 class ChannelMemoryKinds : public ::testing::TestWithParam<Kind> {};
@@ -34,8 +34,9 @@ TEST_P(ChannelMemoryKinds, SayWhatIsRemembered) {
   bool failed = false;
   const std::unique_ptr<ChannelState> state = memories.make(GetParam().channel, failed);
   EXPECT_FALSE(failed);
-  ASSERT_EQ(state != nullptr, GetParam().has_memory);
-  if (state == nullptr) return;
+  ASSERT_NE(state, nullptr);  // of those that have an order, or get one
+  EXPECT_EQ(ChannelName::ordered(ChannelName::kind(GetParam().channel)), GetParam().has_order);
+  EXPECT_FALSE(memories.orders(GetParam().channel));
   const auto& memory = static_cast<const ChannelMemory&>(*state);
   EXPECT_EQ(memory.caches(), GetParam().caches);
   EXPECT_EQ(memory.roster.size(), 0U);

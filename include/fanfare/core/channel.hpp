@@ -324,6 +324,11 @@ class Channel final : public ChannelFace {
     guard.enter(scope());
     return deliver(guard, event, data.text(), options);
   }
+  TriggerResult trigger_retained(std::string_view event, Data data, const TriggerOptions& options) override {
+    if (const errc error = core_.check_event(event, data); error != errc::ok) return {.error = error};
+    if (const errc error = retain(); error != errc::ok) return {.error = error};
+    return trigger(event, data, &options);
+  }
 
   TriggerResult step(std::string_view event, Data data, const TriggerOptions& options, OrderedStep& step) override {
     FANFARE_ASSERT(ordered(), "a step in a channel that has no order");
@@ -348,6 +353,7 @@ class Channel final : public ChannelFace {
     each_node([&](Node& node) { free_node(node); });
     queues_.destroy(core_.memory);
     if (Order* const kept = order()) {
+      if (kept->before != nullptr) free_extras(*kept->before);  // the table is the order's
       destroy_extras(*kept);
     } else if (Extras* const more = extras_.load(std::memory_order_relaxed)) {
       destroy_extras(*more);
@@ -450,7 +456,7 @@ class Channel final : public ChannelFace {
     const MessageParts parts{name(), event, data, &origin};
     const QueueView queues = queues_.view();
     if (!has_room(queues, parts, options.except.value())) return errc::overloaded;
-    return prepare(queues, parts, options.except.value(), message);
+    return prepare(order(), queues, parts, options.except.value(), message);
   }
 
   /// The second half.
@@ -467,19 +473,23 @@ class Channel final : public ChannelFace {
   }
 
   /// Whether events may have to outlive the last subscriber.
-  [[nodiscard]] bool has_state() const noexcept { return state() != nullptr && state()->can_keep(); }
+  [[nodiscard]] bool has_state() const noexcept {
+    const Order* const more = order();
+    return more != nullptr && more->can_keep.load(std::memory_order_relaxed);  // see `note_state`
+  }
 
   /// Lets the state hold a reference to the channel, or drops that, as it keeps something or not. Without the lock, by
-  /// somebody who holds a reference.
+  /// somebody who holds a reference or is pinned: a channel that has ended meanwhile keeps nothing.
   void settle_state() noexcept {
     if (state() == nullptr) return;
-    core_.add_reference(*this);  // first, as a stripe is never locked inside of a channel's lock
+    if (!core_.try_add_reference(*this)) return;  // first, as a stripe is never locked inside of a channel's lock
     int surplus = 1;
     {
       const Lock lock(mutex());
       const bool wanted = state()->keeps() && !cleared_;
       if (wanted != kept_) surplus = wanted ? 0 : 2;
       kept_ = wanted;
+      note_state(*order());
     }
     for (; surplus != 0; --surplus) core_.drop_reference(*this);
   }
@@ -498,6 +508,43 @@ class Channel final : public ChannelFace {
     if (state() == nullptr) return;
     const Lock lock(mutex());
     state()->expire(now);
+  }
+
+  /// Makes the channel what it is to be now: gives it an order, or lets its state follow. \pre the stripe is locked, or
+  /// the caller holds a reference.
+  /// \param retains   an event is about to be retained.
+  /// \returns         false where there is no memory: nothing is changed then.
+  [[nodiscard]] bool review(bool retains) noexcept {
+    const Lock lock(mutex());
+    if (cleared_) return true;  // what the states are asked of may be gone
+    Order* const kept = order();
+    if (kept == nullptr) return !(retains || core_.orders(name())) || begin_order(retains);
+    if (kept->state == nullptr) return true;
+    const bool followed = core_.review_state(name(), *kept->state, kept->last_id, retains);
+    note_state(*kept);
+    return followed;
+  }
+
+  static constexpr std::uint64_t is_complete = ~std::uint64_t{0};
+  /// Lets the state know when no trigger is under way any more that began before the channel had its order.
+  /// \returns   `is_complete`, or the stamp of the order's beginning. \pre as `review`
+  [[nodiscard]] std::uint64_t complete_order() noexcept {
+    const Lock lock(mutex());
+    Order* const kept = order();
+    if (kept == nullptr || kept->complete || cleared_) return is_complete;
+    if (!core_.domain.passed(scope(), kept->stamp)) return kept->stamp;
+    kept->complete = true;
+    EventId place;
+    static_cast<void>(next_id({name(), "pusher_internal:complete", {}, nullptr}, Retain::no, true, place));
+    if (kept->state != nullptr) kept->state->complete(place);
+    return is_complete;
+  }
+
+  /// Lets the channel retain events, whatever the rules say; without the lock, by somebody who holds a reference.
+  [[nodiscard]] errc retain() noexcept {
+    const Order* const kept = order();
+    const bool retains = kept != nullptr && kept->shows_ids.load(std::memory_order_relaxed);  // see `note_state`
+    return retains || !core_.has_states() || review(true) ? errc::ok : errc::out_of_memory;
   }
 
   /// Calls `f(ChannelState*)` under the lock.
@@ -534,17 +581,10 @@ class Channel final : public ChannelFace {
       : hash_(static_cast<std::uint32_t>(hash)), size_(static_cast<std::uint32_t>(name.size())), core_(core) {
     std::memcpy(static_cast<void*>(this + 1), name.data(), name.size());
     if (!core.orders(name)) return;
-    Order* const order = make_extras<Order>();
+    Order* const order = make_order();
     failed = order == nullptr;
     if (failed) return;
-    order->last_id.epoch = core.new_epoch();
-    order->state = core.make_state(name, failed);
-    if (order->state == nullptr) return;
-    if (const EventId place = order->state->first_place(); place.epoch != 0) {
-      order->last_id = place;
-      order->numbered_by_state = true;
-    }
-    order->state->begin(order->last_id);
+    extras_.store(order, std::memory_order_relaxed);  // published with the channel
   }
   ~Channel() = default;
 
@@ -648,7 +688,7 @@ class Channel final : public ChannelFace {
     Delivery delivery;
     if (const SinkOperations* const operations = slot.function()) {
       const bool wire = operations->wire || state() != nullptr;
-      delivery.message = core_.make(shown(parts), wire, delivery.result.error, operations->linked ? 1 : 0);
+      delivery.message = core_.make(shown(order(), parts), wire, delivery.result.error, operations->linked ? 1 : 0);
       if (delivery.message == nullptr) return delivery.result;
       if (push_in_order(slot, *operations, parts, delivery)) [[likely]] {
         if (delivery.unsettled) settle_state();
@@ -666,6 +706,7 @@ class Channel final : public ChannelFace {
     const QueueView now = queues_.view();
     if (now.begin() != &slot || now.size() != 1) return false;
     if (slot.function() != &operations || has_callbacks(parts.name, order())) return false;
+    if (delivery.message->numbered() != shows_ids(order())) return false;
     void* const sink = slot.context();
     if (!operations.has_room(sink, parts.name.size() + parts.data.size()) ||
         !next_id(parts, Retain::by_rule, false, delivery.result.id)) {
@@ -681,12 +722,12 @@ class Channel final : public ChannelFace {
   }
 
   TriggerResult deliver_through_queues(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) {
-    if (ordered()) {
+    if (ordered()) {  // decided once: a channel may get its order at any time
       deliver_in_order(parts, excluded, delivery);
       if (delivery.unsettled) settle_state();
     } else {
       const QueueView queues = queues_.view();
-      delivery.result.error = prepare(queues, parts, excluded, delivery.message);
+      delivery.result.error = prepare(nullptr, queues, parts, excluded, delivery.message);
       if (delivery.message != nullptr && !has_room(queues, parts, excluded)) {
         delivery.result.error = errc::overloaded;
       }
@@ -777,13 +818,14 @@ class Channel final : public ChannelFace {
   /// Gives the event its place: the state sees it, all queues get it, and the callbacks that will be called are those of
   /// this moment.
   void deliver_in_order(const MessageParts& parts, std::uint64_t excluded, Delivery& delivery) noexcept {
+    const Order* const kept = order();
     for (;;) {
-      delivery.result.error = prepare(queues_.view(), parts, excluded, delivery.message);
+      delivery.result.error = prepare(kept, queues_.view(), parts, excluded, delivery.message);
       if (delivery.result.error != errc::ok) return;
       const Lock lock(mutex());
       const QueueView queues = queues_.view();
-      // A queue may have come that wants more than has been made: make it without the lock.
-      if (!fulfils(delivery.message, wishes(queues, excluded))) continue;
+      // A queue may have come that wants more than has been made, or ids be shown: make it without the lock.
+      if (!fulfils(delivery.message, wishes(kept, queues, excluded))) continue;
       OrderedStep* const step = delivery.step;
       if (step == nullptr && delivery.message != nullptr && !has_room(queues, parts, excluded)) {
         delivery.result.error = errc::overloaded;
@@ -807,10 +849,13 @@ class Channel final : public ChannelFace {
     }
   }
 
+  /// Whether subscribers see ids now; under the lock, for sure. \param order   null where there is none.
+  [[nodiscard]] static bool shows_ids(const Order* order) noexcept {
+    return order != nullptr && order->shows_ids.load(std::memory_order_relaxed);  // see `note_state`
+  }
   /// With the epoch, if subscribers are to see ids.
-  [[nodiscard]] MessageParts shown(MessageParts parts) const noexcept {
-    const ChannelState* const kept = state();
-    if (kept != nullptr && kept->shows_ids()) parts.epoch = order()->last_id.epoch;  // which never changes
+  [[nodiscard]] static MessageParts shown(const Order* order, MessageParts parts) noexcept {
+    if (shows_ids(order)) parts.epoch = order->last_id.epoch;  // which never changes
     return parts;
   }
 
@@ -843,12 +888,15 @@ class Channel final : public ChannelFace {
   struct Wishes {
     bool message = false;
     bool wire = false;
+    bool numbered = false;
     std::uint32_t links = 0;
   };
 
-  Wishes wishes(const QueueView& queues, std::uint64_t excluded) const noexcept {
+  /// \param order   null where there is none, or the event is to have no place in it.
+  static Wishes wishes(const Order* order, const QueueView& queues, std::uint64_t excluded) noexcept {
     Wishes all;
-    all.message = all.wire = state() != nullptr;
+    all.message = all.wire = order != nullptr && order->state != nullptr;
+    all.numbered = shows_ids(order);
     each_queue(queues, excluded, [&](const SinkOperations& operations, void* /*sink*/) {
       all.message = true;
       all.wire = all.wire || operations.wire;
@@ -860,17 +908,18 @@ class Channel final : public ChannelFace {
 
   static bool fulfils(const MessageType* message, const Wishes& wishes) noexcept {
     if (!wishes.message) return true;
-    return message != nullptr && (message->encoded() || !wishes.wire) && message->links() >= wishes.links;
+    return message != nullptr && (message->encoded() || !wishes.wire) && message->numbered() == wishes.numbered &&
+           message->links() >= wishes.links;
   }
 
   /// Makes the message if a queue wants one, as they want it.
-  errc prepare(const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
+  errc prepare(const Order* order, const QueueView& queues, const MessageParts& parts, std::uint64_t excluded,
                MessageType*& message) const noexcept {
-    const Wishes wanted = wishes(queues, excluded);
+    const Wishes wanted = wishes(order, queues, excluded);
     if (fulfils(message, wanted)) return errc::ok;
     if (message != nullptr) std::exchange(message, nullptr)->release();
     errc error = errc::ok;
-    message = core_.make(shown(parts), wanted.wire, error, wanted.links);
+    message = core_.make(shown(order, parts), wanted.wire, error, wanted.links);
     return error;
   }
 
@@ -1352,8 +1401,14 @@ class Channel final : public ChannelFace {
   struct Order final : Extras {
     Order() noexcept : Extras(true) {}
     bool numbered_by_state = false;  // never changes
+    // Of the state, for those without the lock; see `note_state`.
+    typename A::template atomic<bool> shows_ids{false};
+    typename A::template atomic<bool> can_keep{false};
+    bool complete = true;  // no event goes out without a place; under the lock
     EventId last_id{};
     std::unique_ptr<ChannelState> state{};  // set once; what it holds is under the lock
+    Extras* before = nullptr;               // what the channel had when it had no order, as somebody may look there yet
+    std::uint64_t stamp = 0;                // of its beginning, until it is complete
   };
 
   static constexpr std::uint32_t max_members = 0x7fffffffU;
@@ -1361,11 +1416,13 @@ class Channel final : public ChannelFace {
 
   [[nodiscard]] typename A::mutex& mutex() const noexcept { return core_.channel_mutex(hash()); }
 
-  /// Null where there are none. Once made they stay.
+  /// Null where there are none. Once made they stay; with an order others come in their place.
   [[nodiscard]] Extras* extras() const noexcept {
-    return extras_.load(std::memory_order_acquire);  // (32) acquire; pairs with the release in (33)
+    // (32) seq_cst; pairs with the release in (33), and with (34) as (2) does with (3): what is retired from the table
+    // of an order is not found through what was there before by anybody who is not waited for.
+    return extras_.load(std::memory_order_seq_cst);
   }
-  /// An ordered channel's are made with it.
+  /// Null while the channel has no order. Once made it stays.
   [[nodiscard]] Order* order() const noexcept {
     Extras* const more = extras();
     return more == nullptr || !more->ordered ? nullptr : static_cast<Order*>(more);
@@ -1392,13 +1449,76 @@ class Channel final : public ChannelFace {
     void* const address = core_.memory.allocate(sizeof(Kind), alignof(Kind));
     if (address == nullptr) return nullptr;
     Kind* const made = ::new (address) Kind;
-    extras_.store(made, std::memory_order_release);  // (33) release; pairs with the acquire in (32)
+    extras_.store(made, std::memory_order_release);  // (33) release; pairs with (32)
     return made;
+  }
+
+  /// An order that is not the channel's yet, with its state; null where memory is exhausted. \pre as `make_extras`.
+  [[nodiscard]] Order* make_order() noexcept {
+    void* const address = core_.memory.allocate(sizeof(Order), alignof(Order));
+    if (address == nullptr) return nullptr;
+    Order* const made = ::new (address) Order;
+    made->last_id.epoch = core_.new_epoch();
+    bool failed = false;
+    made->state = core_.make_state(name(), failed);
+    if (failed) {
+      free_extras(*made);
+      return nullptr;
+    }
+    if (made->state != nullptr) {
+      if (const EventId place = made->state->first_place(); place.epoch != 0) {
+        made->last_id = place;
+        made->numbered_by_state = true;
+      }
+      made->state->begin(made->last_id);
+    }
+    note_state(*made);
+    return made;
+  }
+
+  /// Gives the channel an order while it is in use. Triggers that are under way may not see it: they push without the
+  /// lock, and what they push has no id. \pre under the lock. \returns false where memory is exhausted.
+  [[nodiscard]] bool begin_order(bool retains) noexcept {
+    Order* const made = make_order();
+    if (made == nullptr) return false;
+    if (retains && made->state != nullptr && !core_.review_state(name(), *made->state, made->last_id, true)) {
+      free_extras(*made);
+      return false;
+    }
+    if (made->state != nullptr) {
+      made->state->incomplete();
+      if (subscribers_.load(std::memory_order_relaxed) != 0) made->state->on_occupied(true);
+    }
+    note_state(*made);
+    if (Extras* const plain = extras_.load(std::memory_order_relaxed)) {
+      made->events.adopt(plain->events);
+      made->all.store(plain->all.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      made->before = plain;
+    }
+    made->complete = false;
+    extras_.store(made, std::memory_order_seq_cst);  // (34) seq_cst; see (32). Also publishes the order.
+    made->stamp = core_.domain.advance();
+    core_.note_incomplete();
+    return true;
+  }
+
+  /// Says for those without the lock what the state says; under the lock. Relaxed, as neither publishes anything: a
+  /// message is looked at again under the lock, and who keeps no reference because he does not know better settles that
+  /// (see `settle_state`). Whoever comes after the change knows it.
+  void note_state(Order& order) const noexcept {
+    if (order.state == nullptr) return;
+    order.shows_ids.store(order.state->shows_ids(), std::memory_order_relaxed);
+    order.can_keep.store(order.state->can_keep() || kept_, std::memory_order_relaxed);
   }
   /// \pre nobody reads, and all nodes are freed.
   template <class Kind>
   void destroy_extras(Kind& kind) noexcept {
     kind.events.destroy(core_.memory);
+    free_extras(kind);
+  }
+  /// Without the table.
+  template <class Kind>
+  void free_extras(Kind& kind) noexcept {
     kind.~Kind();
     core_.memory.deallocate(&kind, sizeof(Kind), alignof(Kind));
   }

@@ -47,6 +47,7 @@ class ChannelHandle {
   }
   TriggerResult trigger(std::string_view event, Data data, const TriggerOptions& options) const {
     if (channel_ == nullptr) return {.error = error_};
+    if (options.retain == Retain::yes) return channel_->trigger_retained(event, data, options);
     return channel_->trigger(event, data, &options);
   }
 

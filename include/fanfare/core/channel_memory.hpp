@@ -6,6 +6,7 @@
 #include <fanfare/core/channel_rules.hpp>
 #include <fanfare/core/channel_state.hpp>
 #include <fanfare/core/event_position.hpp>
+#include <fanfare/core/garbage.hpp>
 #include <fanfare/core/history.hpp>
 #include <fanfare/core/kept_budget.hpp>
 #include <fanfare/core/kept_log.hpp>
@@ -16,10 +17,12 @@
 #include <fanfare/detail/config.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <string>
@@ -38,34 +41,71 @@ struct KeptOptions {
   KeptLog* log = nullptr;                      ///< Where it outlives the program; null: nowhere. Outlives the channels.
 };
 
-/// The state of a channel that has an order: a presence channel, a cache channel, or one with a rule that keeps events
-/// or with a hook that computes snapshots.
+/// The state of a channel that has an order: a presence channel, a cache channel, one with a rule that keeps events or
+/// with a hook that computes snapshots, or one where an event was to be retained.
 class ChannelMemory final : public ChannelState {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Of a channel that no rule is for.
-  ChannelMemory(bool caches, Clock::duration cache_ttl) noexcept
-      : caches_(caches), cache_ttl_(cache_ttl), rule_(nullptr) {}
-  /// \param rules   keeps the rule alive. \param rule    of this channel; may be null. \throws `std::bad_alloc`.
-  /// \param hook    computes what newcomers are sent instead of what is kept; may be null.
-  ChannelMemory(bool caches, std::string_view channel, std::shared_ptr<KeptBudget> budget, const KeptOptions& options,
-                std::shared_ptr<const ChannelRules> rules, const ChannelRule* rule,
-                std::shared_ptr<const SubscribeHook> hook = {})
-      : caches_(caches), cache_ttl_(options.cache_ttl), rules_(std::move(rules)), rule_(rule), hook_(std::move(hook)) {
-    if (!rule_keeps() && hook_ == nullptr) return;
-    const HistoryRule bounds = keeps_history() ? *rule->history : HistoryRule{};
-    kept_ = std::make_unique<Kept>(channel, std::move(budget), options, bounds, rule_keeps() ? options.log : nullptr);
+  /// Of a channel that no rule is for, yet.
+  /// \param log    where it outlives the program what the channel keeps, see `KeptOptions::log`; may be null.
+  /// \param hook   computes what newcomers are sent instead of what is kept; may be null.
+  ChannelMemory(bool caches, Clock::duration cache_ttl, KeptLog* log = nullptr,
+                std::shared_ptr<const SubscribeHook> hook = {}) noexcept
+      : caches_(caches), cache_ttl_(cache_ttl), log_(log), hook_(std::move(hook)) {}
+
+  /// Follows a rule from now on, instead of the one before: what it does not allow is forgotten.
+  /// \param rules     the rules that hold now. What of them is for the channel stays as long as it is followed.
+  /// \param last      the channel's last id: what is kept from now on begins behind it.
+  /// \param retains   an event is about to be retained, even if there is no rule that keeps any. Events go on to be
+  ///                  retained then where they are to be, until a rule has come and gone. They do not outlive the
+  ///                  program.
+  /// \throws          `std::bad_alloc`; nothing is changed then.
+  void follow(std::string_view channel, const std::shared_ptr<KeptBudget>& budget, const KeptOptions& options,
+              std::shared_ptr<const ChannelRules> rules, EventId last, bool retains) {
+    const ChannelRule* const rule = rules->find(channel);
+    const bool ruled = keeps_events(rule);
+    const bool asked = !ruled && (retains || asked_);
+    std::unique_ptr<Logged> logged;
+    if (ruled && log_ != nullptr && (kept_ == nullptr || kept_->logged == nullptr)) {
+      logged = std::make_unique<Logged>(*log_);
+    }
+    if (kept_ == nullptr && (ruled || asked || hook_ != nullptr)) {
+      kept_ = std::make_unique<Kept>(channel, budget, options, history_of(rule));
+      kept_->history.begin(last);
+      if (occupied_) kept_->account.occupy();
+    } else if (kept_ != nullptr) {
+      const Floors before = kept_->floors();
+      if (hook_ == nullptr && keeps_history() != (rule != nullptr && rule->history.has_value())) kept_->history.clear();
+      if (rule_ != nullptr && rule_->retain && !(rule != nullptr && rule->retain)) kept_->retained.clear();
+      kept_->history.limit(history_of(rule), Clock::now());
+      kept_->report();
+      kept_->log_floors(before);
+    }
+    if (kept_ != nullptr) {
+      if (logged != nullptr || !ruled) kept_->logged = std::move(logged);
+      if (!ruled && !asked && hook_ == nullptr) kept_.reset();
+    }
+    asked_ = asked;
+    rules_ = std::move(rules);  // what the old rule was part of may end here
+    rule_ = rule;
   }
 
   void begin(EventId last) noexcept override {
     if (kept_ != nullptr) kept_->history.begin(last);
   }
-  [[nodiscard]] EventId first_place() noexcept override {
-    return kept_ == nullptr || kept_->logged == nullptr ? EventId{} : kept_->logged->log.place();
+  void incomplete() noexcept override { complete_ = false; }
+  void complete(EventId last) noexcept override {
+    complete_ = true;
+    if (kept_ == nullptr) return;
+    kept_->history.pass(last);
+    kept_->history.clear();  // it is empty, and begins here
   }
+  /// With a log all channels have its numbers, as a rule may come at any time.
+  [[nodiscard]] EventId first_place() noexcept override { return log_ == nullptr ? EventId{} : log_->place(); }
   [[nodiscard]] std::uint64_t next_number(const MessageParts& event, Retain retain, bool needed) noexcept override {
-    Logged& logged = *kept_->logged;  // which gave the first place
+    if (kept_ == nullptr || kept_->logged == nullptr) return log_->number();
+    Logged& logged = *kept_->logged;
     const bool internal = is_internal(event.name);
     logged.admitted = 0;
     if ((keeps_history() && !internal) || changes_retained(internal, event.socket_id(), retain)) {
@@ -102,15 +142,16 @@ class ChannelMemory final : public ChannelState {
     cached_until_ = now + cache_ttl_;
   }
   void on_occupied(bool occupied) noexcept override {
+    occupied_ = occupied;
     if (kept_ == nullptr) return;
     occupied ? kept_->account.occupy() : kept_->account.vacate();
   }
   [[nodiscard]] bool shows_ids() const noexcept override { return kept_ != nullptr; }
-  [[nodiscard]] bool can_keep() const noexcept override { return caches_ || rule_keeps(); }
+  [[nodiscard]] bool can_keep() const noexcept override { return caches_ || outlives(); }
   /// What is remembered for the sake of a hook alone is of use to those who are there.
   [[nodiscard]] bool keeps() const noexcept override {
     if (cached_) return true;
-    if (!rule_keeps()) return false;
+    if (!outlives()) return false;
     return !kept_->retained.empty() || (keeps_history() && !kept_->history.empty());
   }
   void expire(Clock::time_point now) noexcept override {
@@ -136,7 +177,7 @@ class ChannelMemory final : public ChannelState {
   [[nodiscard]] const ChannelRule* rule() const noexcept { return rule_; }
   /// What can be said to somebody who has seen everything up to an id.
   [[nodiscard]] Reach reach(const EventId& seen) const noexcept override {
-    if (kept_ == nullptr) return Reach::another_epoch;
+    if (kept_ == nullptr || !complete_) return Reach::another_epoch;
     const Reach reach = kept_->history.reach(seen);
     // Without a history the events between are not there, but for the latest of each name.
     return reach == Reach::whole && !remembers() && seen != kept_->history.last() ? Reach::gap : reach;
@@ -186,6 +227,11 @@ class ChannelMemory final : public ChannelState {
   /// The next piece, in the place of the one before.
   void go_on(Replay& replay, std::size_t max_bytes) const {
     replay.events.clear();
+    if (kept_ == nullptr) {  // the rule has gone, and with it what there was
+      replay.reach = Reach::gap;
+      replay.more = false;
+      return;
+    }
     read_history(replay, max_bytes);
     if (replay.more || !replay.retained) return;
     kept_->retained.for_each_up_to(replay.retained,
@@ -248,12 +294,11 @@ class ChannelMemory final : public ChannelState {
 
   struct Kept {
     Kept(std::string_view channel, std::shared_ptr<KeptBudget> budget_, const KeptOptions& options,
-         const HistoryRule& bounds, KeptLog* log)
+         const HistoryRule& bounds)
         : history(bounds),
           retained(options.retained, options.seed),
           budget(std::move(budget_)),
-          account(*budget, std::string(channel)),
-          logged(log == nullptr ? nullptr : std::make_unique<Logged>(*log)) {}
+          account(*budget, std::string(channel)) {}
 
     [[nodiscard]] std::size_t bytes() const noexcept { return history.bytes() + retained.bytes(); }
     void report() noexcept {
@@ -295,7 +340,7 @@ class ChannelMemory final : public ChannelState {
     Retained retained;
     std::shared_ptr<KeptBudget> budget;  // a channel may outlive its application
     KeptAccount account;
-    const std::unique_ptr<Logged> logged;  // null where nothing outlives the program
+    std::unique_ptr<Logged> logged;  // null where nothing outlives the program
   };
 
   /// What the history has behind `next`.
@@ -351,19 +396,25 @@ class ChannelMemory final : public ChannelState {
   }
   /// Clients are not who says what a channel's state is.
   [[nodiscard]] bool changes_retained(bool internal, std::string_view socket_id, Retain retain) const noexcept {
-    if (!rule_keeps() || internal || !socket_id.empty() || retain == Retain::no) return false;
-    return retain != Retain::by_rule || rule_->retain;
+    if (!outlives() || internal || !socket_id.empty() || retain == Retain::no) return false;
+    return retain != Retain::by_rule || (rule_ != nullptr && rule_->retain);
   }
 
-  /// Whether the rule says that something is kept.
-  [[nodiscard]] bool rule_keeps() const noexcept { return rule_ != nullptr && (rule_->retain || rule_->history); }
+  [[nodiscard]] static bool keeps_events(const ChannelRule* rule) noexcept {
+    return rule != nullptr && (rule->retain || rule->history);
+  }
+  [[nodiscard]] static HistoryRule history_of(const ChannelRule* rule) noexcept {
+    return rule == nullptr ? HistoryRule{} : rule->history.value_or(HistoryRule{});
+  }
+  /// Whether something is kept for its own sake, and not for that of a hook.
+  [[nodiscard]] bool outlives() const noexcept { return keeps_events(rule_) || asked_; }
   /// Whether the last events are there, be it for a hook alone. \pre something is kept.
   [[nodiscard]] bool remembers() const noexcept { return keeps_history() || hook_ != nullptr; }
 
   void keep(const MessagePtr& message, bool internal, Retain retain, Clock::time_point now) noexcept {
     Kept& kept = *kept_;
     const std::size_t before = kept.bytes();
-    if (remembers()) {
+    if (remembers() && complete_) {
       kept.history.push(message, internal, now);
     } else {
       kept.history.pass(message->id());
@@ -406,13 +457,17 @@ class ChannelMemory final : public ChannelState {
 
   const bool caches_;
   bool missed_ = false;
+  bool occupied_ = false;
+  bool complete_ = true;  // every event that goes out has a place
+  bool asked_ = false;    // events are retained although no rule keeps any
   const Clock::duration cache_ttl_;
   MessagePtr cached_;
   Clock::time_point cached_until_{};
+  KeptLog* const log_;
   std::shared_ptr<const ChannelRules> rules_;
-  const ChannelRule* rule_;
-  const std::shared_ptr<const SubscribeHook> hook_{};
-  std::unique_ptr<Kept> kept_;  // null where neither a rule nor a hook wants it
+  const ChannelRule* rule_ = nullptr;  // of those
+  const std::shared_ptr<const SubscribeHook> hook_;
+  std::unique_ptr<Kept> kept_;  // null where nobody wants it
 };
 
 /// Makes the memories of an application's channels, and has the rules by which they are made.
@@ -422,24 +477,28 @@ class ChannelMemories final : public ChannelStates {
  public:
   /// \param rules        valid ones.
   /// \param name_limit   bytes that a channel's name may have.
+  /// \throws              `std::bad_alloc`.
   explicit ChannelMemories(const KeptOptions& options, ChannelRules rules = {},
                            std::size_t name_limit = Limits{}.channel_name)
       : options_(options),
         hooks_(name_limit),
         budget_(std::make_shared<KeptBudget>(options.bytes)),
-        rules_(std::make_shared<const ChannelRules>(std::move(rules))) {}
+        rules_(std::make_shared<const ChannelRules>(std::move(rules))),
+        ruled_(!rules_->empty()),
+        current_(new RuleList(rules_)) {}
+  ChannelMemories(const ChannelMemories&) = delete;
+  ChannelMemories& operator=(const ChannelMemories&) = delete;
+  ~ChannelMemories() { delete current_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view channel,
                                                    [[maybe_unused]] bool& failed) noexcept override {
-    const ChannelKind kind = ChannelName::kind(channel);
-    const ChannelRule* const rule = rules_->find(channel);
-    std::shared_ptr<const SubscribeHook> hook = hooks_.find(channel);
-    if (!ChannelName::ordered(kind) && !orders(rule) && hook == nullptr) return nullptr;
 #if FANFARE_EXCEPTIONS
     try {
 #endif
-      return std::make_unique<ChannelMemory>(ChannelName::caches(kind), channel, budget_, options_, rules_, rule,
-                                             std::move(hook));
+      const bool caches = ChannelName::caches(ChannelName::kind(channel));
+      auto memory = std::make_unique<ChannelMemory>(caches, options_.cache_ttl, options_.log, hooks_.find(channel));
+      memory->follow(channel, budget_, options_, rules(), {}, false);
+      return memory;
 #if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {
       failed = true;
@@ -447,11 +506,42 @@ class ChannelMemories final : public ChannelStates {
     }
 #endif
   }
+  [[nodiscard]] bool review(std::string_view channel, ChannelState& state, EventId last,
+                            bool retains) noexcept override {
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      static_cast<ChannelMemory&>(state).follow(channel, budget_, options_, rules(), last, retains);
+      return true;
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+#endif
+  }
   [[nodiscard]] bool orders(std::string_view channel) const noexcept override {
-    return orders(rules_->find(channel)) || hooks_.find(channel) != nullptr;
+    return (ruled_.load(std::memory_order_relaxed) && orders(*rules(), channel)) || hooks_.find(channel) != nullptr;
   }
   [[nodiscard]] bool keeps(std::string_view channel) const noexcept override {
-    return ChannelName::caches(ChannelName::kind(channel)) || orders(rules_->find(channel));
+    if (ChannelName::caches(ChannelName::kind(channel))) return true;
+    // (35) seq_cst; pairs with (36) as (2) does with (3): whoever does not see the new list is waited for.
+    return orders(*current_.load(std::memory_order_seq_cst)->rules, channel);
+  }
+
+  /// The rules that hold.
+  [[nodiscard]] std::shared_ptr<const ChannelRules> rules() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return rules_;
+  }
+  /// Has other rules hold. `ChannelRegistry::review` lets the channels follow that exist, and ends what is returned.
+  /// \param rules   valid ones. \throws `std::bad_alloc`; nothing is changed then.
+  [[nodiscard]] detail::Garbage& replace(ChannelRules rules) {
+    auto list = std::make_unique<RuleList>(std::make_shared<const ChannelRules>(std::move(rules)));
+    const std::lock_guard lock(mutex_);
+    rules_ = list->rules;
+    ruled_.store(!rules_->empty(), std::memory_order_relaxed);
+    // (36) seq_cst; see (35). Also publishes the list.
+    return *current_.exchange(list.release(), std::memory_order_seq_cst);
   }
 
   /// Of channels that are made from now on.
@@ -459,13 +549,15 @@ class ChannelMemories final : public ChannelStates {
 
   /// What becomes of slow subscribers of a channel.
   [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept {
-    const ChannelRule* const rule = rules_->find(channel);
+    const auto rules = this->rules();
+    const ChannelRule* const rule = rules->find(channel);
     return rule == nullptr ? SlowConsumer::close : rule->overflow;
   }
 
   /// How many subscribers a channel may have; 0: no bound.
   [[nodiscard]] std::size_t max_subscribers(std::string_view channel) const noexcept {
-    const ChannelRule* const rule = rules_->find(channel);
+    const auto rules = this->rules();
+    const ChannelRule* const rule = rules->find(channel);
     return rule == nullptr ? 0 : rule->max_subscribers;
   }
 
@@ -473,14 +565,33 @@ class ChannelMemories final : public ChannelStates {
   [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
 
  private:
-  [[nodiscard]] static bool orders(const ChannelRule* rule) noexcept {
+  /// Rules as triggers find them, without a lock.
+  struct RuleList final : detail::Garbage {
+    explicit RuleList(std::shared_ptr<const ChannelRules> rules_) noexcept : rules(std::move(rules_)) {}
+    detail::Block destroy() noexcept override {
+      delete this;
+      return {nullptr, 0, 1};
+    }
+    [[nodiscard]] std::size_t bytes() const noexcept override {
+      return sizeof(RuleList) + rules->rules().size() * sizeof(ChannelRule);
+    }
+    const std::shared_ptr<const ChannelRules> rules;
+  };
+
+  [[nodiscard]] static bool orders(const ChannelRules& rules, std::string_view channel) noexcept {
+    const ChannelRule* const rule = rules.find(channel);
     return rule != nullptr && (rule->retain || rule->history);
   }
 
   const KeptOptions options_;
   SubscribeHooks hooks_;
   const std::shared_ptr<KeptBudget> budget_;
-  const std::shared_ptr<const ChannelRules> rules_;
+  mutable std::mutex mutex_;                   // a leaf: locked under a stripe's lock and a channel's, for a pointer
+  std::shared_ptr<const ChannelRules> rules_;  // under the mutex
+  // Whether there are any: channels are made under the lock of a stripe that `review` takes afterwards, so a channel
+  // whose maker does not see them yet is reviewed. Relaxed: `rules_` is behind the mutex.
+  std::atomic<bool> ruled_;
+  std::atomic<RuleList*> current_;  // the list of them
 };
 
 FANFARE_NAMESPACE_END

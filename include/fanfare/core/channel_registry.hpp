@@ -27,6 +27,7 @@
 #if FANFARE_EXCEPTIONS
 #include <exception>
 #endif
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -61,7 +62,8 @@ struct SingleThreaded {
   static constexpr std::size_t stripes = 1;
 };
 
-/// A clock in the sense of the standard library. Read when an ordered channel is made, never by a trigger.
+/// A clock in the sense of the standard library. Read when a channel gets its order: by a trigger only with
+/// `Retain::yes`.
 template <class C>
 concept Clock = requires {
   { C::now().time_since_epoch().count() } -> std::integral;
@@ -206,6 +208,14 @@ class RegistryCore final : public MessageSource {
   [[nodiscard]] std::unique_ptr<ChannelState> make_state(std::string_view channel, bool& failed) const noexcept {
     return states_ == nullptr ? nullptr : states_->make(channel, failed);
   }
+  [[nodiscard]] bool has_states() const noexcept { return states_ != nullptr; }
+  /// \pre there are states.
+  [[nodiscard]] bool review_state(std::string_view channel, ChannelState& state, EventId last,
+                                  bool retains) const noexcept {
+    return states_->review(channel, state, last, retains);
+  }
+  /// A channel has got its order while it was in use; `complete_orders` comes to it.
+  void note_incomplete() noexcept { incomplete_.store(true, std::memory_order_relaxed); }
   /// Whether an event is kept for a channel that does not exist.
   [[nodiscard]] bool keeps(std::string_view channel) const noexcept {
     return states_ != nullptr && states_->keeps(channel);
@@ -344,6 +354,8 @@ class RegistryCore final : public MessageSource {
   /// Lets states forget, and drops the channels that only they held.
   void expire(std::chrono::steady_clock::time_point now) noexcept {
     if (states_ == nullptr) return;
+    if (unreviewed_.exchange(false, std::memory_order_relaxed)) review_all();
+    if (incomplete_.load(std::memory_order_relaxed)) complete_orders();
     const auto guard = domain.pin(ReadFor::query);
     if (guard.error() != errc::ok) return;
     for_each([&](ChannelType& channel) {
@@ -352,6 +364,27 @@ class RegistryCore final : public MessageSource {
       channel.settle_state();
       drop_reference(channel);
     });
+  }
+
+  /// Lets all channels be what the states say now.
+  /// \param replaced   what the states were asked with before.
+  void review(Garbage& replaced) noexcept {
+    Stripe& home = stripes_[0];
+    {
+      const Lock lock(home.mutex);
+      domain.retire(home.garbage, replaced, domain.advance());
+    }
+    review_all();
+    // A read that begins now may have an old epoch and be taken for one of those to wait for: it is, then.
+    const std::uint64_t now = domain.advance();
+    while (complete_orders() < now && !domain.inside()) domain.await_all();
+    settle_states();
+    GarbageQueue ready;
+    {
+      const Lock lock(home.mutex);
+      domain.collect_each(home.garbage, ready);
+    }
+    ready.destroy_all(memory);
   }
 
   /// The registry ends: nothing is delivered any more when this returns.
@@ -363,7 +396,7 @@ class RegistryCore final : public MessageSource {
       home.channels.for_each([](ChannelType& channel) { channel.clear(); });
     }
     domain.await_all();
-    drop_states();
+    settle_states();  // no trigger runs any more, so no state begins to keep something
     // (27) acquire; pairs with the release in (26). No report begins any more: each channel was cleared under its lock.
     A::await([&] { return reports_.load(std::memory_order_acquire) == 0; });
     drained_.store(true, std::memory_order_relaxed);
@@ -379,10 +412,41 @@ class RegistryCore final : public MessageSource {
     alignas(64) typename A::mutex channels_mutex;  // a line of its own: triggers on ordered channels write to it
   };
 
-  /// No trigger runs any more, so no state begins to keep something.
-  void drop_states() noexcept {
+  /// Calls `f(ChannelType&)` for all channels, those included that are being made: one stripe after the other is
+  /// locked.
+  template <class F>
+  void for_each_locked(F f) {
+    for (Stripe& home : stripes_) {
+      const Lock lock(home.mutex);
+      home.channels.for_each(f);
+    }
+  }
+
+  /// What finds no memory is tried again by `expire`.
+  void review_all() noexcept {
+    for_each_locked([&](ChannelType& channel) {
+      if (!channel.review(false)) unreviewed_.store(true, std::memory_order_relaxed);
+    });
+  }
+
+  /// Those that are not complete yet are for `expire`. \returns the lowest stamp of their beginnings.
+  std::uint64_t complete_orders() noexcept {
+    incomplete_.store(false, std::memory_order_relaxed);
+    std::uint64_t lowest = ChannelType::is_complete;
+    for_each_locked([&](ChannelType& channel) {
+      const std::uint64_t stamp = channel.complete_order();
+      if (stamp == ChannelType::is_complete) return;
+      lowest = std::min(lowest, stamp);
+      note_incomplete();
+    });
+    return lowest;
+  }
+
+  /// Lets channels go that only their states held, and holds those that keep something.
+  void settle_states() noexcept {
     if (states_ == nullptr) return;
-    const auto guard = domain.pin();
+    const auto guard = domain.pin(ReadFor::query);
+    if (guard.error() != errc::ok) return;
     for_each([&](ChannelType& channel) {
       if (!channel.has_state() || !try_add_reference(channel)) return;
       channel.settle_state();
@@ -446,6 +510,9 @@ class RegistryCore final : public MessageSource {
   const std::uint64_t seed_;
   atomic<bool> closed_{false};
   atomic<bool> drained_{false};
+  // Work for `expire`; relaxed, as what it is about is under locks.
+  atomic<bool> unreviewed_{false};  // a channel found no memory for what it is to be
+  atomic<bool> incomplete_{false};  // a channel has got its order while it was in use
   std::array<Stripe, Traits::threading::stripes> stripes_;
   atomic<std::size_t> owners_{1};  // the registry, and every channel
   atomic<std::size_t> entries_{0};
@@ -660,17 +727,21 @@ class ChannelRegistry {
   /// \param data    up to `Limits::data` bytes.
   /// \returns       how many got it, or why nobody did. A valid name without subscribers is no error.
   /// \throws        the first exception that a callback threw, after all were called.
-  /// \progress      lock-free; on ordered channels (presence, cache) it locks the channel while it pushes. One
-  ///                allocation if there is a queue, none otherwise.
+  /// \progress      lock-free; on ordered channels (presence, cache, and those that keep events) it locks the channel
+  ///                while it pushes, and its stripe where it begins to keep something. One allocation if there is a
+  ///                queue, none otherwise.
   /// \complexity    O(queues + callbacks bound to this event or to all).
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data = {}) {
     return trigger_one(channel, event, data, nullptr);
   }
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
+    if (options.retain == Retain::yes) [[unlikely]] {
+      return trigger_retained(channel, event, data, options);
+    }
     return trigger_one(channel, event, data, &options);
   }
 
-  /// The same in a channel of the protocol's own, or an event of the protocol's own in any plain channel.
+  /// The same in a channel of the protocol's own, or an event of the protocol's own in any channel.
   TriggerResult trigger(ReservedChannel channel, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     if (core_ == nullptr) return {.error = errc::out_of_memory};
@@ -678,7 +749,6 @@ class ChannelRegistry {
     if (guard.error() != errc::ok) return {.error = guard.error()};
     ChannelType* const found = core_->find(channel.name);
     if (found == nullptr) return {};
-    FANFARE_ASSERT(!found->ordered(), "a reserved event in an ordered channel is a step");
     guard.enter(found->scope());
     return found->deliver(guard, event, data.text(), &options);
   }
@@ -777,6 +847,19 @@ class ChannelRegistry {
   /// \progress   locks one stripe and one channel after the other. \complexity O(channels).
   void expire(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now()) noexcept {
     if (core_ != nullptr) core_->expire(now);
+  }
+
+  /// Lets the channels that exist be what `RegistryOptions::states` say now. Those that get an order go on meanwhile:
+  /// nobody loses an event, and when this returns, all events of triggers that begin have a place. From inside a
+  /// callback it does not wait, and `expire` finds out later when that is so. A channel that finds no memory is tried
+  /// again by `expire`.
+  /// \param replaced   what the states were asked with before: ended when nobody reads it any more.
+  /// \progress         locks one stripe after the other, and each of its channels; if a channel has got an order, waits
+  ///                   for all triggers that are under way, outside of callbacks. \complexity O(channels).
+  /// \private
+  void review(detail::Garbage& replaced) noexcept {
+    if (core_ != nullptr) return core_->review(replaced);
+    static_cast<void>(replaced.destroy());
   }
 
   /// `ok`, or `out_of_memory` if there was none for the registry itself.
@@ -885,6 +968,16 @@ class ChannelRegistry {
     return found->deliver(guard, event, data.text(), options);
   }
 
+  /// A channel that is to retain an event is held meanwhile, and made if there is none.
+  FANFARE_NOINLINE TriggerResult trigger_retained(std::string_view channel, std::string_view event, Data data,
+                                                  const TriggerOptions& options) {
+    if (core_ == nullptr) return {.error = errc::out_of_memory};
+    if (!core_->has_states()) return trigger_one(channel, event, data, &options);
+    if (const errc error = core_->check_event(event, data); error != errc::ok) return {.error = error};
+    const ChannelHandle held = this->channel(channel);
+    return held.trigger(event, data, options);
+  }
+
   /// \pre pinned.
   FANFARE_NOINLINE TriggerResult trigger_unusual(const ChannelType* found, std::string_view channel,
                                                  std::string_view event, Data data, const TriggerOptions* options) {
@@ -910,10 +1003,14 @@ class ChannelRegistry {
       auto guard = core_->domain.pin();
       if (guard.error() != errc::ok) return {.error = guard.error()};
       ChannelType* found = core_->find(channels[i]);
-      if (found == nullptr ? core_->keeps(channels[i]) : found->has_state()) {
+      const bool retains = options.retain == Retain::yes && core_->has_states();
+      if (retains || (found == nullptr ? core_->keeps(channels[i]) : found->has_state())) {
         if (const errc error = core_->acquire(channels[i], prepared.held(i)); error != errc::ok)
           return {.error = error};
         found = prepared.held(i);
+      }
+      if (retains) {
+        if (const errc error = found->retain(); error != errc::ok) return {.error = error};
       }
       if (found == nullptr) continue;
       guard.enter(found->scope());

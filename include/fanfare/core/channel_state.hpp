@@ -59,6 +59,12 @@ class ChannelState {
   virtual void restore(const MessagePtr& /*message*/, std::chrono::steady_clock::time_point /*time*/, bool /*history*/,
                        bool /*retained*/) noexcept {}
 
+  /// The channel has got its order while it was in use: triggers that began before may be under way yet, and what they
+  /// send has no place in the order. Until `complete`, nobody can be told that he has missed nothing.
+  virtual void incomplete() noexcept {}
+  /// From here on all events have a place behind `last`, which is no event's.
+  virtual void complete(EventId /*last*/) noexcept {}
+
   /// An event has got its place in the order; it is in no queue yet.
   /// \param message   encoded if the registry has an encoder.
   /// \param retain    what the trigger says of keeping it.
@@ -67,13 +73,13 @@ class ChannelState {
   /// The first subscriber has come, or the last one has gone.
   virtual void on_occupied(bool /*occupied*/) noexcept {}
 
-  /// Whether subscribers see the ids of events. Any thread, without the lock.
+  /// Whether subscribers see the ids of events. May change where `ChannelStates::review` is called, and nowhere else.
   [[nodiscard]] virtual bool shows_ids() const noexcept { return false; }
 
   /// Whether there is something that is to survive the last subscriber.
   [[nodiscard]] virtual bool keeps() const noexcept = 0;
 
-  /// Whether `keeps` can ever be true. Never changes; asked without the lock.
+  /// Whether `keeps` can be true. May change likewise.
   [[nodiscard]] virtual bool can_keep() const noexcept { return true; }
 
   /// What can be said to somebody who has seen everything up to an id.
@@ -98,14 +104,25 @@ class ChannelState {
 /// Makes the states of a registry's channels. Called on any thread, concurrently.
 class ChannelStates {
  public:
-  /// Whether a channel of that name has an order although its kind has none. Asked when it is made, under a lock.
+  /// Whether a channel of that name has an order although its kind has none. Asked when it is made and when the answers
+  /// may have changed (`ChannelRegistry::review`), under a lock. A channel that has an order keeps it.
   [[nodiscard]] virtual bool orders(std::string_view /*channel*/) const noexcept { return false; }
 
   /// What a channel of that name begins with; null if it has no state. Asked of ordered channels only, under a lock.
   /// \param failed   set where there is no memory.
   [[nodiscard]] virtual std::unique_ptr<ChannelState> make(std::string_view channel, bool& failed) noexcept = 0;
 
-  /// Whether an event for a channel of that name is kept although nobody is there.
+  /// Lets a state follow what holds for its channel now. Under the channel's lock.
+  /// \param last      the last id of the channel.
+  /// \param retains   an event is about to be retained there, even if nothing else is.
+  /// \returns         false where there is no memory; it is tried again later then.
+  [[nodiscard]] virtual bool review(std::string_view /*channel*/, ChannelState& /*state*/, EventId /*last*/,
+                                    bool /*retains*/) noexcept {
+    return true;
+  }
+
+  /// Whether an event for a channel of that name is kept although nobody is there. Asked by triggers, while they look
+  /// channels up: what `ChannelRegistry::review` is given to be ended is there so long.
   [[nodiscard]] virtual bool keeps(std::string_view channel) const noexcept = 0;
 
  protected:

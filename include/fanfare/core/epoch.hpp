@@ -209,6 +209,12 @@ class EpochDomain {
     });
   }
 
+  /// Whether `await` would return at once: nobody who could have seen what was unlinked at `stamp` in `scope` is still
+  /// reading.
+  [[nodiscard]] bool passed(const void* scope, std::uint64_t stamp) const noexcept {
+    return oldest_reader(scope) > stamp;
+  }
+
   /// Returns when no read that began before now is under way. \pre !inside()
   void await_all() noexcept {
     const std::uint64_t stamp = advance();

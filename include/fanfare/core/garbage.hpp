@@ -12,7 +12,7 @@
 FANFARE_NAMESPACE_BEGIN
 namespace detail {
 
-/// A piece of memory, to be given back to where it came from.
+/// A piece of memory, to be given back to where it came from; at no address, if that has been done.
 struct Block {
   void* address;
   std::size_t bytes;
@@ -96,6 +96,7 @@ class GarbageQueue {
     std::size_t freed = 0;
     while (last_ != nullptr) {
       const Block block = pop().destroy();
+      if (block.address == nullptr) continue;
       freed += block.bytes;
       memory.deallocate(block.address, block.bytes, block.alignment);
     }

@@ -72,9 +72,9 @@ class BasicHistory {
   /// \param rule   what is outside of its bounds is taken to be at the nearer one.
   explicit BasicHistory(const HistoryRule& rule, M memory = M{}) noexcept
       : memory_(std::move(memory)),
-        count_bound_(std::clamp(rule.count, std::size_t{1}, HistoryRule::max_count)),
-        byte_bound_(std::max(rule.bytes, std::size_t{1})),
-        age_bound_(std::clamp(rule.age, std::chrono::seconds{1}, HistoryRule::max_age)) {}
+        count_bound_(count_bound(rule)),
+        byte_bound_(byte_bound(rule)),
+        age_bound_(age_bound(rule)) {}
   BasicHistory(const BasicHistory&) = delete;
   BasicHistory& operator=(const BasicHistory&) = delete;
   ~BasicHistory() { clear(); }
@@ -107,6 +107,18 @@ class BasicHistory {
 
   /// An event went by that is not to be remembered, and not to be missed. \pre as `push`.
   void pass(EventId id) noexcept { note(id); }
+
+  /// Changes the bounds, and forgets what is beyond them now.
+  /// \param rule    as the constructor's. \complexity O(kept), where there are fewer places now.
+  void limit(const HistoryRule& rule, Clock::time_point now) noexcept {
+    count_bound_ = count_bound(rule);
+    byte_bound_ = byte_bound(rule);
+    age_bound_ = age_bound(rule);
+    while (size_ > count_bound_) pop();
+    shrink_to(byte_bound_);
+    expire(now);
+    if (capacity_ > count_bound_) move_to(std::max(size_, std::min(first_capacity, count_bound_)));
+  }
 
   /// Forgets what is too old, and gives the ring back if it is empty.
   /// \complexity O(what is forgotten).
@@ -200,6 +212,16 @@ class BasicHistory {
  private:
   static constexpr std::size_t first_capacity = 8;
 
+  [[nodiscard]] static std::size_t count_bound(const HistoryRule& rule) noexcept {
+    return std::clamp(rule.count, std::size_t{1}, HistoryRule::max_count);
+  }
+  [[nodiscard]] static std::size_t byte_bound(const HistoryRule& rule) noexcept {
+    return std::max(rule.bytes, std::size_t{1});
+  }
+  [[nodiscard]] static std::chrono::seconds age_bound(const HistoryRule& rule) noexcept {
+    return std::clamp(rule.age, std::chrono::seconds{1}, HistoryRule::max_age);
+  }
+
   [[nodiscard]] static std::size_t wire_bytes(const Message& message) noexcept {
     return message.frame().empty() ? message.name().size() + message.data().size() : message.frame().size();
   }
@@ -273,7 +295,11 @@ class BasicHistory {
   /// If there is memory, and the rule allows it.
   void grow() noexcept {
     const std::size_t capacity = std::min(std::max(first_capacity, 2 * capacity_), count_bound_);
-    if (capacity == capacity_) return;
+    if (capacity != capacity_) move_to(capacity);
+  }
+
+  /// Moves what is kept to a ring with so many places, if there is memory. \pre it has room there.
+  void move_to(std::size_t capacity) noexcept {
     void* const address = memory_.allocate(capacity * sizeof(HistoryEntry), alignof(HistoryEntry));
     if (address == nullptr) return;
     auto* const ring = static_cast<HistoryEntry*>(address);
@@ -295,9 +321,9 @@ class BasicHistory {
   }
 
   [[no_unique_address]] M memory_;
-  const std::size_t count_bound_;
-  const std::size_t byte_bound_;
-  const std::chrono::seconds age_bound_;
+  std::size_t count_bound_;
+  std::size_t byte_bound_;
+  std::chrono::seconds age_bound_;
   HistoryEntry* ring_ = nullptr;
   std::size_t capacity_ = 0;
   std::size_t head_ = 0;

@@ -259,6 +259,8 @@ class MessageBlock final : public Message {
 
   /// Whether it went through the encoder, or there was none.
   [[nodiscard]] bool encoded() const noexcept { return encoded_; }
+  /// Whether it is to show its id.
+  [[nodiscard]] bool numbered() const noexcept { return numbered_; }
 
   /// How many links it has.
   [[nodiscard]] std::uint32_t links() const noexcept { return links_; }
@@ -297,7 +299,7 @@ class MessageBlock final : public Message {
   mutable typename A::template atomic<std::uint32_t> count_{1};
   [[no_unique_address]] M memory_;
   const bool encoded_;
-  const bool numbered_;  // the frame has a place for the number
+  const bool numbered_;  // the frame has a place for the number, if there is one
   const std::uint32_t links_;
   const std::size_t allocated_;
 };

@@ -52,6 +52,12 @@ class NameIndex {
     }
   }
 
+  /// Takes over the table of an index that is changed no more; searches in that one may be under way.
+  /// \pre this one is empty, and nobody searches it.
+  void adopt(const NameIndex& other) noexcept {
+    table_.store(other.table_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  }
+
   /// Whether no name has been in the index yet: nothing needs to be hashed for a search then.
   [[nodiscard]] bool untouched() const noexcept { return table_.load(std::memory_order_relaxed) == nullptr; }
 

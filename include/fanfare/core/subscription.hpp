@@ -316,6 +316,8 @@ class ChannelFace : public Garbage {
   virtual void free_left(PolledState& state) noexcept = 0;
 
   virtual TriggerResult trigger(std::string_view event, Data data, const TriggerOptions* options) = 0;
+  /// The same with `Retain::yes`, in a channel that may have no order yet.
+  virtual TriggerResult trigger_retained(std::string_view event, Data data, const TriggerOptions& options) = 0;
   /// \pre the channel is ordered.
   virtual TriggerResult step(std::string_view event, Data data, const TriggerOptions& options, OrderedStep& step) = 0;
 

@@ -72,7 +72,7 @@ struct ReservedChannel {
 /// Whether an event is kept for those who come later, as the latest of its name.
 enum class Retain : std::uint8_t {
   by_rule,  ///< As the channel's rule says.
-  yes,      ///< Even if the rule does not say so; in a channel that has a rule.
+  yes,      ///< Even if no rule says so: the first such event in a channel gives it its order; see `ChannelStates`.
   no,       ///< Not; what was kept under the name stays.
   clear,    ///< Not, and what was kept under the name goes.
 };

@@ -80,6 +80,7 @@ class WalkDepthDomain {
 
   [[nodiscard]] bool inside() const noexcept { return depth_ != 0; }
   void await(const void* /*scope*/, std::uint64_t /*stamp*/) const noexcept {}
+  [[nodiscard]] bool passed(const void* /*scope*/, std::uint64_t /*stamp*/) const noexcept { return depth_ == 0; }
   void await_all() noexcept {}
   [[nodiscard]] std::uint64_t oldest_reader_age() const noexcept { return 0; }
 

@@ -651,7 +651,7 @@ class ApiFields {
   return std::nullopt;
 }
 
-/// `"retain"`: `true`, `false` or `"clear"`; in a query as these words.
+/// `"retain"`: `true` (also where no rule retains anything), `false` or `"clear"`; in a query as these words.
 [[nodiscard]] inline Refusal read_retain(const ApiFields& fields, ApiEvent& event) {
   if (const boost::json::value* const found = fields.member("retain"); found != nullptr && !found->is_string()) {
     if (!found->is_bool()) return not_a_retain();
