@@ -48,6 +48,8 @@ void for_each_program(F f) {
   f.template operator()<RegistryEndEncode>();
   f.template operator()<RegistryJoinOrdered>();
   f.template operator()<RegistryTwoOrdered>();
+  f.template operator()<RegistryTriggerOrder>();
+  f.template operator()<RegistryTriggerRetain>();
   f.template operator()<TwoTriggersLeave>();
   f.template operator()<TwoTriggersReplace>();
   f.template operator()<TriggerTwoWriters>();
@@ -58,6 +60,7 @@ void for_each_program(F f) {
   f.template operator()<TwoReadersInNewBlock>();
   f.template operator()<RegistryJoinTwoOrdered>();
   f.template operator()<RegistryTriggerSubscribeLeave>();
+  f.template operator()<RegistryTriggerOrderBind>();
 }
 
 }  // namespace fanfare::explore

@@ -259,6 +259,183 @@ class RegistryEndEncode {
   ChannelHandle handle;
 };
 
+/// A channel that gets its order while it is in use.
+template <class Env>
+class OrderProgram {
+ public:
+  using Registry = typename RegistryProgram<Env>::Registry;
+
+  OrderProgram() {
+    RegistryOptions options;
+    options.seed = 7;
+    options.states = &states;
+    registry.emplace(std::move(options));
+  }
+
+ protected:
+  /// What the state has seen of the channel since its order is whole.
+  struct State final : ChannelState {
+    void incomplete() noexcept override { whole = false; }
+    void complete(EventId last) noexcept override {
+      whole = true;
+      next = last.number + 1;
+    }
+    void on_event(const MessagePtr& message, Retain /*retain*/) noexcept override {
+      if (!whole) return;
+      Env::require(message->id().number == next++, "an event of a whole order is missing");
+    }
+    [[nodiscard]] bool keeps() const noexcept override { return false; }
+    [[nodiscard]] bool can_keep() const noexcept override { return false; }
+    void expire(std::chrono::steady_clock::time_point /*now*/) noexcept override {}
+    static void* operator new(std::size_t bytes) {
+      return typename Env::user_memory{}.allocate(bytes, alignof(std::max_align_t));
+    }
+    static void operator delete(void* address, std::size_t bytes) {
+      typename Env::user_memory{}.deallocate(address, bytes, alignof(std::max_align_t));
+    }
+    bool whole = true;
+    std::uint64_t next = 1;
+  };
+  struct States final : ChannelStates {
+    [[nodiscard]] bool orders(std::string_view /*channel*/) const noexcept override { return on; }
+    [[nodiscard]] std::unique_ptr<ChannelState> make(std::string_view /*channel*/, bool& /*failed*/) noexcept override {
+      return std::unique_ptr<ChannelState>{new State};
+    }
+    [[nodiscard]] bool keeps(std::string_view /*channel*/) const noexcept override { return false; }
+    bool on = false;  // asked by one thread only
+  };
+  struct Nothing final : detail::Garbage {
+    detail::Block destroy() noexcept override { return {nullptr, 0, 1}; }
+    [[nodiscard]] std::size_t bytes() const noexcept override { return 0; }
+  };
+
+  void give_order() {
+    states.on = true;
+    registry->review(replaced);
+  }
+  /// Subscribes, where the order is whole. \returns the number of the next event; 0: the order is not whole.
+  std::uint64_t join(PolledSubscription& inbox) {
+    std::uint64_t next = 0;
+    registry->look_at_state("room", [&](ChannelState* state) {
+      const auto& seen = static_cast<const State&>(*state);
+      next = seen.whole ? seen.next : 0;
+    });
+    if (next == 0) return 0;
+    inbox = registry->subscribe("room", Inbox{.messages = 2});
+    return next;
+  }
+  /// What came to somebody who joined: all with a place, without a gap to the end.
+  void look_at(PolledSubscription& inbox, std::uint64_t joined, EventId last) {
+    std::uint64_t next = 0;
+    inbox.poll([&](const Event& event) {
+      Env::require(static_cast<bool>(event.id()), "an event without a place comes when the order is whole");
+      Env::require(next == 0 || event.id().number == next, "an event is missing");
+      Env::require(event.id().number >= joined, "an event is older than who gets it");
+      next = event.id().number + 1;
+    });
+    Env::require(next == last.number + 1, "the last event is missing");
+  }
+
+  States states;
+  Nothing replaced;
+  std::optional<Registry> registry;
+};
+
+/// Whoever comes when the order has been given gets nothing that has no place in it, and misses nothing that has.
+template <class Env>
+class RegistryTriggerOrder : public OrderProgram<Env> {
+ public:
+  static constexpr const char* name = "registry: trigger | give an order + subscribe";
+  static constexpr std::size_t threads = 2;
+  void run(std::size_t thread) {
+    if (thread == 0) {
+      this->registry->trigger("room", "event", "1");
+    } else {
+      this->give_order();
+      joined = this->join(comes);
+      Env::require(joined != 0, "the order is not whole");
+    }
+  }
+  void end() {
+    const EventId last = this->registry->trigger("room", "event", "2").id;
+    Env::require(stays.poll([](const Event&) {}) == 2, "an event is missing, or has come twice");
+    this->look_at(comes, joined, last);
+    comes.reset();
+    stays.reset();
+  }
+
+ private:
+  PolledSubscription stays = this->registry->subscribe("room", Inbox{.messages = 2});
+  PolledSubscription comes;
+  std::uint64_t joined = 0;
+};
+
+/// The same where nobody waits, and a timer finds out when the order is whole.
+template <class Env>
+class RegistryTriggerRetain : public OrderProgram<Env> {
+ public:
+  static constexpr const char* name = "registry: trigger | retain + expire + subscribe";
+  static constexpr std::size_t threads = 2;
+  void run(std::size_t thread) {
+    if (thread == 0) {
+      this->registry->trigger("room", "event", "1");
+    } else {
+      handle.trigger("event", "2", {.retain = Retain::yes});
+      this->registry->expire({});
+      joined = this->join(comes);
+    }
+  }
+  void end() {
+    const EventId last = this->registry->trigger("room", "event", "3").id;
+    Env::require(stays.poll([](const Event&) {}) == 3, "an event is missing, or has come twice");
+    if (joined != 0) this->look_at(comes, joined, last);
+    comes.reset();
+    other.reset();
+    stays.reset();
+    handle = {};
+  }
+
+ private:
+  PolledSubscription stays = this->registry->subscribe("room", Inbox{.messages = 4});
+  PolledSubscription other =
+      this->registry->subscribe("room", Inbox{.messages = 4});  // one queue would be a shorter path
+  ChannelHandle handle = this->registry->channel("room");
+  PolledSubscription comes;
+  std::uint64_t joined = 0;
+};
+
+/// The table of events goes over to the order, and another one comes in its place.
+template <class Env>
+class RegistryTriggerOrderBind : public OrderProgram<Env> {
+ public:
+  static constexpr const char* name = "registry: trigger | retain | bind more + collect";
+  static constexpr std::size_t threads = 3;
+  RegistryTriggerOrderBind() {
+    for (const char* const event : {"one", "two"}) guest.bind(event, [](const Event& /*event*/) {});
+  }
+  void run(std::size_t thread) {
+    if (thread == 0) {
+      Env::require(this->registry->trigger("room", "two", "data").delivered == 1, "an event has got lost");
+    } else if (thread == 1) {
+      handle.trigger("nothing", "data", {.retain = Retain::yes});
+    } else {
+      guest.bind("three", [](const Event& /*event*/) {});
+      this->registry->collect();
+    }
+  }
+  void end() {
+    for (const char* const event : {"one", "two", "three"}) {
+      Env::require(this->registry->trigger("room", event, "data").delivered == 1, "a binding is gone");
+    }
+    guest.reset();
+    handle = {};
+  }
+
+ private:
+  Subscription guest = this->registry->subscribe("room");
+  ChannelHandle handle = this->registry->channel("room");
+};
+
 /// Three who meet in one channel.
 template <class Env>
 class RegistryTriggerSubscribeLeave : public RegistryProgram<Env> {
