@@ -1588,6 +1588,18 @@ TEST_F(KeepingApi, ATriggerSaysWhetherItIsRetained) {
   EXPECT_EQ(retained(), "");
 }
 
+TEST_F(KeepingApi, ATriggerIsRetainedWhereNoRuleSaysSo) {
+  EXPECT_EQ(post(R"({"name":"e","channels":["plain","history-1"],"data":"1","retain":true})").status, 200U);
+  EXPECT_EQ(post(R"({"name":"e","channel":"plain","data":"2"})").status, 200U);
+  for (const char* const channel : {"plain", "history-1"}) {
+    ASSERT_EQ(app.retained(channel).size(), 1U) << channel;
+    EXPECT_EQ(app.retained(channel).front()->data(), "1");
+  }
+  EXPECT_EQ(get("channels/plain/history").status, get("channels/retain-1/history").status);
+  EXPECT_EQ(post(R"({"name":"e","channel":"plain","data":"","retain":"clear"})").status, 200U);
+  EXPECT_TRUE(app.retained("plain").empty());
+}
+
 TEST_F(KeepingApi, AHistoryIsReadInPagesOfBothDirections) {
   for (const char* const data : {"0", "1", "2", "3", "4", "5", "6"}) app.trigger("history-1", "e", data);
   boost::json::object page = history({{"limit", "2"}});
