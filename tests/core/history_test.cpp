@@ -292,6 +292,25 @@ TEST(History, TheRingGrowsNoFurtherThanItsRuleAllows) {
 
 // ---- reading
 
+TEST(History, FollowsOtherBoundsAndGivesPlacesBack) {
+  Kept kept{{.count = 64}};
+  for (std::uint64_t i = 1; i <= 64; ++i) kept.push(i, 1ms * i);
+  kept.history.limit({.count = 3}, at(64ms));
+  EXPECT_EQ(kept.numbers(), (Numbers{62, 63, 64}));
+  EXPECT_EQ(kept.history.floor().number, 61U);
+  EXPECT_EQ(kept.rings.live_bytes(), 3 * sizeof(HistoryEntry));
+  kept.history.limit({.count = 5}, at(64ms));
+  for (std::uint64_t i = 65; i <= 70; ++i) kept.push(i, 1ms * i);
+  EXPECT_EQ(kept.numbers(), (Numbers{66, 67, 68, 69, 70}));
+  kept.history.limit({.count = 5, .bytes = 2 * small}, at(70ms));
+  EXPECT_EQ(kept.numbers(), (Numbers{69, 70}));
+  kept.history.limit({.count = 5, .age = 1s}, at(1069ms));
+  EXPECT_EQ(kept.numbers(), Numbers{70});
+  kept.history.limit({.count = 5, .age = 1s}, at(2s));
+  EXPECT_TRUE(kept.history.empty());
+  EXPECT_EQ(kept.history.floor().number, 70U);
+}
+
 TEST(HistoryReading, GoesInPieces) {
   Kept kept{{}};
   for (std::uint64_t i = 1; i <= 5; ++i) kept.history.push(kept.message({7, i}, "e", "12345", true), false, at(0s));

@@ -445,8 +445,9 @@ class RegistryCore final : public MessageSource {
   /// Lets channels go that only their states held, and holds those that keep something.
   void settle_states() noexcept {
     if (states_ == nullptr) return;
-    const auto guard = domain.pin(ReadFor::query);
-    if (guard.error() != errc::ok) return;
+    const auto guard = domain.pin();
+    if (guard.error() != errc::ok && !closed())
+      return;  // `expire` comes to them; when all has ended nobody is in the way
     for_each([&](ChannelType& channel) {
       if (!channel.has_state() || !try_add_reference(channel)) return;
       channel.settle_state();
