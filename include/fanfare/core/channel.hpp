@@ -498,7 +498,7 @@ class Channel final : public ChannelFace {
                bool history, bool retained) noexcept {
     if (state() == nullptr) return;
     errc error = errc::ok;
-    MessageType* const message = core_.make(shown(parts), true, error);
+    MessageType* const message = core_.make(shown(order(), parts), true, error);
     if (message == nullptr) return;  // there is no memory, or it cannot be sent: it is as if it had been forgotten
     const Lock lock(mutex());
     core_.place(*message, {order()->last_id.epoch, number});
