@@ -346,7 +346,8 @@ class App {
   /// Has other rules hold, all of them or, if one is refused, none. Channels that exist follow at once: what a rule no
   /// longer allows is forgotten, and all that is kept where no rule is any more. A channel that begins to keep events
   /// gets an order while it is in use: nobody loses an event, and whoever subscribes after this returned misses none.
-  /// Nobody can go on, when another rule comes, over events that came without one.
+  /// Nobody can go on, when another rule comes, over events that came without one. What is done with slow clients, and how
+  /// many subscribers there may be, follows within a second.
   ///
   /// \returns    why the rules are refused, and which; see `ChannelRules`.
   /// \throws     `std::bad_alloc`; nothing is changed then. A channel that finds no memory follows in a later `tick`.
@@ -464,6 +465,8 @@ class App {
   /// Whether `admit_from` wants to know where a client comes from.
   [[nodiscard]] bool counts_addresses() const noexcept { return options_.max_connections_per_address != 0; }
 
+  /// How often `set_channel_rules` has had other rules hold.
+  [[nodiscard]] std::uint64_t rules_version() const noexcept { return memories_.version(); }
   /// What becomes of those who read a channel's events too slowly. \complexity that of `ChannelRules::find`.
   [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept { return memories_.overflow(channel); }
 

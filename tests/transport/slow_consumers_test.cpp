@@ -400,6 +400,18 @@ void expect_no_hole(const std::vector<Event>& events, std::string_view channel, 
   EXPECT_EQ(next, last + 1);
 }
 
+TEST_F(SlowConsumers, FollowARuleThatComesLater) {
+  MemoryClient client = slow({"open"});
+  ASSERT_FALSE(app.set_channel_rules({{.match = "open", .overflow = SlowConsumer::drop_newest}}));
+  loop.advance(1s);
+  for (int i = 0; i < 200; ++i) trigger("open", "e", i);
+  const std::vector<int> got = numbers(read_all(client));
+  EXPECT_LT(got.size(), 200U);
+  ASSERT_FALSE(got.empty());
+  EXPECT_EQ(got.back(), static_cast<int>(got.size()) - 1) << "the oldest stayed";
+  EXPECT_EQ(loop.slow_consumers().closed, 0U);
+}
+
 TEST_F(SlowConsumers, WhoSeesIdsIsToldWhatItDoesNotGet) {
   for (const std::string channel : {"oldest-history", "newest-history"}) {
     MemoryClient client = slow({channel}, 10);

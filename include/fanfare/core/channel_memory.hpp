@@ -533,6 +533,8 @@ class ChannelMemories final : public ChannelStates {
     const std::lock_guard lock(mutex_);
     return rules_;
   }
+  /// How often other rules have come to hold. Who remembers what a rule said looks again where this has changed.
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_.load(std::memory_order_relaxed); }
   /// Has other rules hold. `ChannelRegistry::review` lets the channels follow that exist, and ends what is returned.
   /// \param rules   valid ones. \throws `std::bad_alloc`; nothing is changed then.
   [[nodiscard]] detail::Garbage& replace(ChannelRules rules) {
@@ -540,6 +542,7 @@ class ChannelMemories final : public ChannelStates {
     const std::lock_guard lock(mutex_);
     rules_ = list->rules;
     ruled_.store(!rules_->empty(), std::memory_order_relaxed);
+    version_.fetch_add(1, std::memory_order_relaxed);
     // (36) seq_cst; see (35). Also publishes the list.
     return *current_.exchange(list.release(), std::memory_order_seq_cst);
   }
@@ -549,6 +552,7 @@ class ChannelMemories final : public ChannelStates {
 
   /// What becomes of slow subscribers of a channel.
   [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept {
+    if (!ruled_.load(std::memory_order_relaxed)) return SlowConsumer::close;
     const auto rules = this->rules();
     const ChannelRule* const rule = rules->find(channel);
     return rule == nullptr ? SlowConsumer::close : rule->overflow;
@@ -556,6 +560,7 @@ class ChannelMemories final : public ChannelStates {
 
   /// How many subscribers a channel may have; 0: no bound.
   [[nodiscard]] std::size_t max_subscribers(std::string_view channel) const noexcept {
+    if (!ruled_.load(std::memory_order_relaxed)) return 0;
     const auto rules = this->rules();
     const ChannelRule* const rule = rules->find(channel);
     return rule == nullptr ? 0 : rule->max_subscribers;
@@ -591,6 +596,7 @@ class ChannelMemories final : public ChannelStates {
   // Whether there are any: channels are made under the lock of a stripe that `review` takes afterwards, so a channel
   // whose maker does not see them yet is reviewed. Relaxed: `rules_` is behind the mutex.
   std::atomic<bool> ruled_;
+  std::atomic<std::uint64_t> version_{0};  // relaxed: whoever sees it late looks again a little later
   std::atomic<RuleList*> current_;  // the list of them
 };
 

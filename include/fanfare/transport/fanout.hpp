@@ -282,10 +282,12 @@ class Fanout {
     excluded_ = false;
   }
 
-  /// Leaves the channels that have been without connections since the last call, so that a page that reloads does not
-  /// make and unmake its channel. Lets in who has waited for a snapshot for too long; about once a second.
+  /// Does what time brings; about once a second. Leaves the channels that have been without connections since the last
+  /// call, so that a page that reloads does not make and unmake its channel. Lets in who has waited for a snapshot for
+  /// too long, and does by other rules what they say of channels that are there.
   void tidy() noexcept {
     if (!waiting_.empty()) stop_waiting();
+    follow_rules();
     for (const std::uint32_t number : vacated_) {
       LoopChannel& channel = channels_[number];
       channel.listed = false;
@@ -304,6 +306,7 @@ class Fanout {
     entered_.clear();
     waiting_.clear();
     catching_up_.clear();
+    ruled_.clear();
     if (desk_ != nullptr) desk_->close();
     for (std::size_t number = 0; number < channels_.size(); ++number) {
       LoopChannel& channel = channels_[number];
@@ -386,6 +389,12 @@ class Fanout {
   struct CountTimes {
     Milliseconds told;   // to them
     Milliseconds noted;  // to the host
+  };
+
+  /// An application that the loop has been in channels of, and the rules of which it knows.
+  struct Ruled {
+    App* app;
+    std::uint64_t version;
   };
 
   struct Name {
@@ -827,6 +836,22 @@ class Fanout {
     return std::uint64_t{channel.generation} << 32U | channel.number;
   }
 
+  void obey_rule(LoopChannel& channel) const noexcept {
+    const std::string_view name = channel.subscription.channel();
+    channel.overflow = channel.app->overflow(name);
+    channel.limited = channel.app->max_subscribers(name) != 0;
+  }
+  /// Looks at the rules again of applications that have got others.
+  void follow_rules() noexcept {
+    for (Ruled& ruled : ruled_) {
+      const std::uint64_t version = ruled.app->rules_version();
+      if (std::exchange(ruled.version, version) == version) continue;
+      for (std::size_t number = 0; number < channels_.size(); ++number) {
+        if (channels_[number].app == ruled.app) obey_rule(channels_[number]);
+      }
+    }
+  }
+
   /// Makes the loop a subscriber, which counts as the one connection that it is about to have.
   /// \returns null where the registry refuses.
   template <class Key>
@@ -839,14 +864,16 @@ class Fanout {
       channels_.add();
       free_.push_back(static_cast<std::uint32_t>(channels_.size() - 1));
     }
+    if (std::none_of(ruled_.begin(), ruled_.end(), [&](const Ruled& each) { return each.app == &app; })) {
+      ruled_.push_back({&app, app.rules_version()});
+    }
     LoopChannel& channel = channels_[free_.back()];
     channel.subscription = app.channels().attach(name, detail::LoopSink{door_, tag(channel)});
     if (!channel.subscription) return nullptr;
     channel.app = &app;
     const ChannelKind kind = ChannelName::kind(channel.subscription.channel());
     channel.has_members = ChannelName::has_members(kind);
-    channel.overflow = app.overflow(channel.subscription.channel());
-    channel.limited = app.max_subscribers(channel.subscription.channel()) != 0;
+    obey_rule(channel);
     channel.commands = channel.subscription.channel().starts_with(App::user_channel);
     channel.counts =
         app.options().subscription_count && !channel.has_members && !channel.subscription.channel().starts_with('#');
@@ -1448,6 +1475,7 @@ class Fanout {
   std::vector<std::uint32_t> dirty_;
   std::vector<LogPtr> turn_logs_;  // of those
   std::vector<std::uint32_t> vacated_;
+  std::vector<Ruled> ruled_;
   std::vector<std::uint32_t> recount_;  // channels whose number of subscribers is to be sent
   boost::unordered_flat_map<std::uint32_t, CountTimes> count_times_;  // of channels that `counts`
   std::vector<std::unique_ptr<detail::Wish>> catching_up_;            // into channels with a long history
