@@ -597,7 +597,7 @@ class ChannelMemories final : public ChannelStates {
   // whose maker does not see them yet is reviewed. Relaxed: `rules_` is behind the mutex.
   std::atomic<bool> ruled_;
   std::atomic<std::uint64_t> version_{0};  // relaxed: whoever sees it late looks again a little later
-  std::atomic<RuleList*> current_;  // the list of them
+  std::atomic<RuleList*> current_;         // the list of them
 };
 
 FANFARE_NAMESPACE_END
