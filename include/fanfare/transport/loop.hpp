@@ -139,8 +139,7 @@ struct Connection final : Peer {
 
     std::deque<Answer> answers{};
     std::size_t bytes = 0;
-    bool ends = false;      ///< Behind the last of them the connection is closed.
-    bool given_up = false;  ///< The first has waited for too long.
+    bool ends = false;  ///< Behind the last of them the connection is closed.
   };
   /// What few connections have.
   struct Seldom {
@@ -660,7 +659,7 @@ class Loop final : public Door {
   [[nodiscard]] http::Response respond(const http::Request& request, pusher::ApiWait& wait);
   void answer(Connection& connection, const http::Response& response, const http::ReplyTo& to,
               const pusher::ApiWait& wait = {});
-  void answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to);
+  void answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to, bool more = false);
   void release_held();
   void release_held(Connection& connection);
   void ring_when_settled(const pusher::ApiWait& wait);

@@ -579,7 +579,7 @@ inline void Loop::release_held(Connection& connection) {
   while (!held.answers.empty()) {
     Connection::HeldAnswers::Answer& front = held.answers.front();
     const KeptOutcome outcome = front.wait.outcome();
-    if (outcome == KeptOutcome::pending && !held.given_up) {
+    if (outcome == KeptOutcome::pending && seconds_from_now(std::chrono::seconds(0)) <= front.until) {
       if (connection.input() != nullptr && !is_full(connection)) read_later(connection);
       return ring_when_settled(front.wait);
     }
@@ -589,12 +589,14 @@ inline void Loop::release_held(Connection& connection) {
       front.response = group_.api.not_stored(front.wait);
       front.response.close = close;
     }
-    answer_now(connection, front.response, front.to);
+    answer_now(connection, front.response, front.to, held.answers.size() > 1);
     held.answers.pop_front();
   }
   connection.seldom->held.reset();
   if (connection.state != Connection::State::http) return;
   Connection::Http& http = *connection.http();
+  connection.deadline() =
+      seconds_from_now(http.parser.idle() ? group_.options.keep_alive_timeout : group_.options.request_timeout);
   if (http.parser.expects_continue() && !std::exchange(http.told_to_continue, true)) {
     send_answers_of(connection);
     fanout_.send(connection, http::continue_response);
@@ -628,9 +630,10 @@ inline void Loop::ring_when_settled(const pusher::ApiWait& wait) {
   }
 }
 
-inline void Loop::answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to) {
+inline void Loop::answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to,
+                             bool more) {
   bool open = false;
-  if (draining_ && !response.close) {
+  if (draining_ && !response.close && !more) {
     http::Response last = response;
     last.close = true;
     open = http::append(answers_, last, to);
@@ -922,10 +925,6 @@ inline void Loop::sweep() {
 
 inline void Loop::sweep(Connection& connection) {
   const auto now = seconds_from_now(std::chrono::seconds(0));
-  // What the store does not say in time counts as lost: it is told so in this turn.
-  if (Connection::HeldAnswers* const held = connection.held()) {
-    held->given_up = now > held->answers.front().until;
-  }
   if (connection.state == Connection::State::carrying) return sweep_carrier(connection);
   if (connection.state == Connection::State::moving) return;
   if (connection.xhr() != nullptr && connection.xhr()->receiver == nullptr && now > connection.deadline()) {
