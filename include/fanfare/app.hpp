@@ -264,10 +264,12 @@ class App {
   ///                  is held for a change and its trigger.
   ///                  It is called until the server has stopped, so what it refers to lives longer than that.
   /// \returns         `RuleError::ok`, or why the pattern is refused; `duplicate_match` if it has a hook already.
-  /// \pre             set before clients come: it holds for channels that are made from now on.
+  /// \pre             set before clients come: it does not hold for ordered channels that have subscribers already.
   /// \throws          `std::bad_alloc`.
   [[nodiscard]] RuleError on_subscribe(std::string pattern, SubscribeHook hook) {
-    return memories_.hooks().add(std::move(pattern), std::move(hook));
+    const RuleError error = memories_.hooks().add(std::move(pattern), std::move(hook));
+    if (error == RuleError::ok) channels_.review();  // what the store gave back is there already
+    return error;
   }
 
   /// Holds a channel that is triggered often; see `ChannelRegistry::channel`.
@@ -549,7 +551,7 @@ class App {
         const MessageOrigin origin{.user_id = event.user_id, .socket_id = event.socket_id};
         static_cast<void>(app.channels_.restore({event.channel, event.event, event.data, &origin}, event.number,
                                                 now - age, event.history, event.retained));
-        if (app.memories_.budget().over()) app.evict();
+        if (app.memories_.budget().over()) app.evict(event.number);
       }
       App& app;
       const KeptChange::Clock::time_point wall_now = KeptChange::Clock::now();
@@ -570,12 +572,12 @@ class App {
   }
 
   /// Channels without subscribers give way where all of them keep too much.
-  void evict() {
+  void evict(std::uint64_t most = ~std::uint64_t{0}) {
     std::string channel;
     KeptBudget& budget = memories_.budget();
     for (std::size_t victims = budget.victims(); victims != 0 && budget.take_victim(channel); --victims) {
-      channels_.look_at_state(channel, [](ChannelState* state) {
-        if (state != nullptr) static_cast<ChannelMemory*>(state)->evict();
+      channels_.look_at_state(channel, [most](ChannelState* state) {
+        if (state != nullptr) static_cast<ChannelMemory*>(state)->evict(most);
       });
     }
   }

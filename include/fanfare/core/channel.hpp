@@ -478,6 +478,13 @@ class Channel final : public ChannelFace {
     return more != nullptr && more->can_keep.load(std::memory_order_relaxed);  // see `note_state`
   }
 
+  /// Whether it may have something that becomes too old.
+  [[nodiscard]] bool ages() const noexcept {
+    const Order* const more = order();
+    return more != nullptr && (more->can_keep.load(std::memory_order_relaxed) ||
+                               more->shows_ids.load(std::memory_order_relaxed));  // see `note_state`
+  }
+
   /// Lets the state hold a reference to the channel, or drops that, as it keeps something or not. Without the lock, by
   /// somebody who holds a reference or is pinned: a channel that has ended meanwhile keeps nothing.
   void settle_state() noexcept {
@@ -499,8 +506,9 @@ class Channel final : public ChannelFace {
     if (state() == nullptr) return;
     errc error = errc::ok;
     MessageType* const message = core_.make(shown(order(), parts), true, error);
-    if (message == nullptr) return;  // there is no memory, or it cannot be sent: it is as if it had been forgotten
     const Lock lock(mutex());
+    // Where there is no memory for it, or it cannot be sent, it is as if it had been forgotten.
+    if (message == nullptr) return state()->restore({}, time, history, retained);
     core_.place(*message, {order()->last_id.epoch, number});
     state()->restore(MessagePtr::adopt(message), time, history, retained);
   }
@@ -543,7 +551,7 @@ class Channel final : public ChannelFace {
   /// Lets the channel retain events, whatever the rules say; without the lock, by somebody who holds a reference.
   [[nodiscard]] errc retain() noexcept {
     const Order* const kept = order();
-    const bool retains = kept != nullptr && kept->shows_ids.load(std::memory_order_relaxed);  // see `note_state`
+    const bool retains = kept != nullptr && kept->retains.load(std::memory_order_relaxed);  // see `note_state`
     return retains || !core_.has_states() || review(true) ? errc::ok : errc::out_of_memory;
   }
 
@@ -1062,7 +1070,7 @@ class Channel final : public ChannelFace {
   /// \pre under the lock.
   [[nodiscard]] Reach reach_of_kept(const EventId& seen) const noexcept {
     const Order* const kept = order();
-    if (kept == nullptr) return Reach::another_epoch;
+    if (kept == nullptr || !kept->complete) return Reach::another_epoch;
     const Reach reach = reach_of(seen, kept->last_id, kept->last_id);
     const bool all_kept = reach == Reach::gap && kept->state != nullptr && kept->state->reach(seen) == Reach::whole;
     return all_kept ? Reach::whole : reach;
@@ -1403,6 +1411,7 @@ class Channel final : public ChannelFace {
     bool numbered_by_state = false;  // never changes
     // Of the state, for those without the lock; see `note_state`.
     typename A::template atomic<bool> shows_ids{false};
+    typename A::template atomic<bool> retains{false};
     typename A::template atomic<bool> can_keep{false};
     bool complete = true;  // no event goes out without a place; under the lock
     EventId last_id{};
@@ -1508,6 +1517,7 @@ class Channel final : public ChannelFace {
   void note_state(Order& order) const noexcept {
     if (order.state == nullptr) return;
     order.shows_ids.store(order.state->shows_ids(), std::memory_order_relaxed);
+    order.retains.store(order.state->retains(), std::memory_order_relaxed);
     order.can_keep.store(order.state->can_keep() || kept_, std::memory_order_relaxed);
   }
   /// \pre nobody reads, and all nodes are freed.

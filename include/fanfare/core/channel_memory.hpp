@@ -60,29 +60,37 @@ class ChannelMemory final : public ChannelState {
   /// \param retains   an event is about to be retained, even if there is no rule that keeps any. Events go on to be
   ///                  retained then where they are to be, until a rule has come and gone. They do not outlive the
   ///                  program.
+  /// \param hook      the channel's, if it has one now; it comes to hold where nobody is.
   /// \throws          `std::bad_alloc`; nothing is changed then.
   void follow(std::string_view channel, const std::shared_ptr<KeptBudget>& budget, const KeptOptions& options,
-              std::shared_ptr<const ChannelRules> rules, EventId last, bool retains) {
+              std::shared_ptr<const ChannelRules> rules, EventId last, bool retains,
+              std::shared_ptr<const SubscribeHook> hook = {}) {
+    const bool hooks_now = hook_ == nullptr && hook != nullptr && !occupied_;
     const ChannelRule* const rule = rules->find(channel);
+    const bool has_history = rule != nullptr && rule->history.has_value();
     const bool ruled = keeps_events(rule);
     const bool asked = !ruled && (retains || asked_);
     std::unique_ptr<Logged> logged;
     if (ruled && log_ != nullptr && (kept_ == nullptr || kept_->logged == nullptr)) {
       logged = std::make_unique<Logged>(*log_);
     }
-    if (kept_ == nullptr && (ruled || asked || hook_ != nullptr)) {
+    if (kept_ == nullptr && (ruled || asked || hook_ != nullptr || hooks_now)) {
       kept_ = std::make_unique<Kept>(channel, budget, options, history_of(rule));
       kept_->history.begin(last);
       if (occupied_) kept_->account.occupy();
     } else if (kept_ != nullptr) {
       const Floors before = kept_->floors();
-      if (hook_ == nullptr && keeps_history() != (rule != nullptr && rule->history.has_value())) kept_->history.clear();
-      if (rule_ != nullptr && rule_->retain && !(rule != nullptr && rule->retain)) kept_->retained.clear();
+      if (hooks_now && !keeps_history()) kept_->history.clear();  // it has only counted so far
+      if (hook_ == nullptr && keeps_history() != has_history) kept_->history.clear();
+      const bool retained_by_rule = rule_ != nullptr && rule_->retain && !(rule != nullptr && rule->retain);
+      if (retained_by_rule || (!ruled && !asked)) kept_->retained.clear();
       kept_->history.limit(history_of(rule), Clock::now());
       kept_->report();
       kept_->log_floors(before);
     }
+    if (hooks_now) hook_ = std::move(hook);
     if (kept_ != nullptr) {
+      if (logged != nullptr) logged->start = kept_->history.last().number;
       if (logged != nullptr || !ruled) kept_->logged = std::move(logged);
       if (!ruled && !asked && hook_ == nullptr) kept_.reset();
     }
@@ -123,12 +131,18 @@ class ChannelMemory final : public ChannelState {
   }
   void restore(const MessagePtr& message, Clock::time_point time, bool history, bool retained) noexcept override {
     if (kept_ == nullptr || kept_->logged == nullptr) return;
+    if (!message) return kept_->history.clear();  // there was no memory for it: it must not be a hole
     kept_->logged->fresh = false;
+    kept_->logged->start = 0;
     if (history && keeps_history()) kept_->history.restore(message, time);
     if (retained) kept_->retained.store(message, time);
+    if (caches_ && message->socket_id().empty()) {
+      cached_ = message;
+      cached_until_ = time + cache_ttl_;
+    }
     const Floors before = kept_->floors();
     kept_->report();
-    kept_->log_floors(before);
+    kept_->log_floors(before, message->id().number);
   }
   void on_event(const MessagePtr& message, Retain retain) noexcept override {
     if (!caches_ && kept_ == nullptr) return;
@@ -147,6 +161,7 @@ class ChannelMemory final : public ChannelState {
     occupied ? kept_->account.occupy() : kept_->account.vacate();
   }
   [[nodiscard]] bool shows_ids() const noexcept override { return kept_ != nullptr; }
+  [[nodiscard]] bool retains() const noexcept override { return outlives(); }
   [[nodiscard]] bool can_keep() const noexcept override { return caches_ || outlives(); }
   /// What is remembered for the sake of a hook alone is of use to those who are there.
   [[nodiscard]] bool keeps() const noexcept override {
@@ -253,22 +268,23 @@ class ChannelMemory final : public ChannelState {
 #endif
   }
 
-  /// Whether an event is among those that `replay` gives to somebody who has seen none.
-  [[nodiscard]] bool replays(const Message& message) const noexcept {
+  /// Whether an event is among those that are given to somebody who has seen none, or who resumes.
+  [[nodiscard]] bool replays(const Message& message, bool resumes = false) const noexcept {
     if (kept_ == nullptr) return false;
-    if (keeps_history() && message.id() > kept_->history.floor()) return true;
+    if ((resumes ? remembers() : keeps_history()) && message.id() > kept_->history.floor()) return true;
     const Message* const latest = kept_->retained.find(message.name());
     return latest != nullptr && latest->id() == message.id();
   }
 
   /// Forgets all that outlives subscribers, if there are none: the budget wants room.
-  void evict() noexcept {
+  /// \param most   what of it the log is to forget at most: while a store is read, behind that there is more to come.
+  void evict(std::uint64_t most = ~std::uint64_t{0}) noexcept {
     if (kept_ == nullptr || !kept_->account.vacant()) return;
     const Floors before = kept_->floors();
     kept_->history.clear();
     kept_->retained.clear();
     kept_->report();
-    kept_->log_floors(before);
+    kept_->log_floors(before, most);
   }
 
   Roster roster;
@@ -287,6 +303,7 @@ class ChannelMemory final : public ChannelState {
 
     KeptLog& log;
     std::uint64_t floor = 0;   // of the history, as the log knows it
+    std::uint64_t start = 0;   // of the history, what is up to here was not logged
     std::uint64_t ticket = 0;  // of the last event
     std::size_t admitted = 0;  // bytes that the log has room for, plus 1; 0: for no event
     bool fresh = true;         // what the log may know of the channel is of no use any more
@@ -315,15 +332,15 @@ class ChannelMemory final : public ChannelState {
     [[nodiscard]] Floors floors() const noexcept {
       if (logged == nullptr) return {};
       const EventId oldest = retained.first();
-      return {history.floor().number, oldest ? oldest.number - 1 : history.last().number};
+      return {std::max(history.floor().number, logged->start), oldest ? oldest.number - 1 : history.last().number};
     }
     /// Tells the log what is forgotten, if it is more than before.
-    void log_floors(const Floors& before) noexcept {
+    void log_floors(const Floors& before, std::uint64_t most = ~std::uint64_t{0}) noexcept {
       if (logged == nullptr || floors() == before) return;
       KeptChange change;
       change.kind = KeptChange::Kind::forget;
-      change.floor = floors().history;
-      change.retained_floor = floors().retained;
+      change.floor = std::min(floors().history, most);
+      change.retained_floor = std::min(floors().retained, most);
 #if FANFARE_EXCEPTIONS
       try {
 #endif
@@ -371,6 +388,7 @@ class ChannelMemory final : public ChannelState {
       const EventId last = kept_->history.last();
       replay.internal = {last.epoch, 0};  // as they come live
       if (before.epoch == 0 ? !keeps_history() : !remembers()) {
+        if (before.epoch != 0 && before < kept_->history.floor()) replay.reach = Reach::gap;
         kept_->retained.for_each(add_newer);
         replay.next = last;
       } else {
@@ -381,9 +399,10 @@ class ChannelMemory final : public ChannelState {
         read_history(replay, max_bytes);
       }
     }
+    if (kept_ == nullptr && replay.internal.epoch != 0) replay.reach = Reach::gap;  // its rule has gone meanwhile
     if (!caches_) return;
     const MessagePtr latest = cached(Clock::now());
-    if (!latest || (before.epoch != 0 && !(latest->id() > before)) || replays(*latest)) return;
+    if (!latest || (before.epoch != 0 && !(latest->id() > before)) || replays(*latest, before.epoch != 0)) return;
     // It is not in the history, so it is from before what comes of that.
     const auto place = std::ranges::upper_bound(replay.events, latest->id().number, {},
                                                 [](const MessagePtr& message) { return message->id().number; });
@@ -418,6 +437,7 @@ class ChannelMemory final : public ChannelState {
       kept.history.push(message, internal, now);
     } else {
       kept.history.pass(message->id());
+      if (!complete_) kept.history.clear();  // it is empty, and what is retained is behind its floor
     }
     const bool retains = changes_retained(internal, message->socket_id(), retain);
     std::size_t names = kept.retained.size();
@@ -466,7 +486,7 @@ class ChannelMemory final : public ChannelState {
   KeptLog* const log_;
   std::shared_ptr<const ChannelRules> rules_;
   const ChannelRule* rule_ = nullptr;  // of those
-  const std::shared_ptr<const SubscribeHook> hook_;
+  std::shared_ptr<const SubscribeHook> hook_;
   std::unique_ptr<Kept> kept_;  // null where nobody wants it
 };
 
@@ -511,7 +531,8 @@ class ChannelMemories final : public ChannelStates {
 #if FANFARE_EXCEPTIONS
     try {
 #endif
-      static_cast<ChannelMemory&>(state).follow(channel, budget_, options_, rules(), last, retains);
+      static_cast<ChannelMemory&>(state).follow(channel, budget_, options_, rules(), last, retains,
+                                                hooks_.find(channel));
       return true;
 #if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {

@@ -359,7 +359,7 @@ class RegistryCore final : public MessageSource {
     const auto guard = domain.pin(ReadFor::query);
     if (guard.error() != errc::ok) return;
     for_each([&](ChannelType& channel) {
-      if (!channel.has_state() || !try_add_reference(channel)) return;
+      if (!channel.ages() || !try_add_reference(channel)) return;
       channel.expire_state(now);
       channel.settle_state();
       drop_reference(channel);
@@ -367,6 +367,14 @@ class RegistryCore final : public MessageSource {
   }
 
   /// Lets all channels be what the states say now.
+  void review() noexcept {
+    review_all();
+    // A read that begins now may have an old epoch and be taken for one of those to wait for: it is, then.
+    const std::uint64_t now = domain.advance();
+    while (complete_orders() < now && !domain.inside()) domain.await_all();
+    settle_states();
+  }
+  /// The same where they are asked with something else from now on.
   /// \param replaced   what the states were asked with before.
   void review(Garbage& replaced) noexcept {
     Stripe& home = stripes_[0];
@@ -374,11 +382,7 @@ class RegistryCore final : public MessageSource {
       const Lock lock(home.mutex);
       domain.retire(home.garbage, replaced, domain.advance());
     }
-    review_all();
-    // A read that begins now may have an old epoch and be taken for one of those to wait for: it is, then.
-    const std::uint64_t now = domain.advance();
-    while (complete_orders() < now && !domain.inside()) domain.await_all();
-    settle_states();
+    review();
     GarbageQueue ready;
     {
       const Lock lock(home.mutex);
@@ -861,6 +865,11 @@ class ChannelRegistry {
   void review(detail::Garbage& replaced) noexcept {
     if (core_ != nullptr) return core_->review(replaced);
     static_cast<void>(replaced.destroy());
+  }
+  /// The same where nothing is replaced.
+  /// \private
+  void review() noexcept {
+    if (core_ != nullptr) core_->review();
   }
 
   /// `ok`, or `out_of_memory` if there was none for the registry itself.

@@ -76,6 +76,9 @@ class ChannelState {
   /// Whether subscribers see the ids of events. May change where `ChannelStates::review` is called, and nowhere else.
   [[nodiscard]] virtual bool shows_ids() const noexcept { return false; }
 
+  /// Whether events are retained that ask for it. May change likewise.
+  [[nodiscard]] virtual bool retains() const noexcept { return false; }
+
   /// Whether there is something that is to survive the last subscriber.
   [[nodiscard]] virtual bool keeps() const noexcept = 0;
 

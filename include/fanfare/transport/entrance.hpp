@@ -163,7 +163,7 @@ struct Wish final : MessageLink, OrderedStep {
       return;
     }
     const bool seen = entrance.resumed && !(cached->id() > *entrance.since);
-    if (seen || memory.replays(*cached)) {
+    if (seen || memory.replays(*cached, entrance.resumed)) {
       entrance.caches = false;
     } else {
       entrance.cached = std::move(cached);
