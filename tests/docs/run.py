@@ -6,6 +6,8 @@ usage: run.py COMPILER BUILD_DIRECTORY
 Every ```cpp block in README.md and docs/**/*.md is compiled as one file, warnings as errors. One with `int main` is
 also linked and run, and must return 0 within ten seconds. A block below the line `<!-- sketch -->` is left alone.
 """
+import concurrent.futures
+import os
 import pathlib
 import re
 import subprocess
@@ -33,10 +35,18 @@ def run(*command, timeout=None, where=None):
     return None if result.returncode == 0 else f"exit code {result.returncode}\n{result.stdout}"
 
 
+def check(compiler, source):
+    """Compiles a block, and runs it where it is a program. Returns what is wrong with it; None: nothing."""
+    if "int main" not in source.read_text():
+        return run(compiler, *FLAGS, "-fsyntax-only", source)
+    program = source.with_suffix("")
+    return run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10)
+
+
 def main():
     compiler, build = sys.argv[1], pathlib.Path(sys.argv[2])
     build.mkdir(parents=True, exist_ok=True)
-    compiled = programs = sketches = failed = 0
+    found, programs, sketches, failed = {}, 0, 0, 0
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         name = page.relative_to(ROOT)
         for line, text, is_sketch in blocks(page):
@@ -45,18 +55,15 @@ def main():
                 continue
             source = build / f"{'-'.join(name.with_suffix('').parts)}-{line}.cpp"
             source.write_text(f'#line {line} "{name}"\n{text}')
-            if "int main" in text:
-                program = source.with_suffix("")
-                problem = run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10, where=build)
-                programs += 1
-            else:
-                problem = run(compiler, *FLAGS, "-fsyntax-only", source)
-            compiled += 1
-            print(f"{'FAILED' if problem else 'ok':6} {name}:{line}", flush=True)
+            found[f"{name}:{line}"] = source
+            programs += "int main" in text
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, problem in zip(found, pool.map(lambda source: check(compiler, source), found.values())):
+            print(f"{'FAILED' if problem else 'ok':6} {name}", flush=True)
             if problem:
                 failed += 1
                 print(problem)
-    print(f"docs: {compiled} blocks compiled, {programs} of them run, {sketches} sketches, {failed} failed")
+    print(f"docs: {len(found)} blocks compiled, {programs} of them run, {sketches} sketches, {failed} failed")
     sys.exit(failed > 0 or programs == 0)
 
 
