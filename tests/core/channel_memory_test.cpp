@@ -257,7 +257,7 @@ TEST(ChannelMemoryRegistry, ExhaustedMemoryKeepsTheOldOrTheNewAndLeaksNothing) {
 
 // ---- with a hook
 
-TEST(ChannelMemoriesWithAHook, RememberForThoseWhoWaitAndKeepNothing) {
+TEST(ChannelMemoriesWithAHook, RememberForThoseWhoWaitAndKeepWhatIsToBeRetained) {
   ChannelMemories memories{KeptOptions{}};
   EXPECT_FALSE(memories.orders("room-1"));
   ASSERT_EQ(memories.hooks().add("room-*", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
@@ -268,21 +268,27 @@ TEST(ChannelMemoriesWithAHook, RememberForThoseWhoWaitAndKeepNothing) {
   Queue queue;
   const Subscription attached = channels.attach("room-1", queue);
   const EventId first = channels.trigger("room-1", "e", "1").id;
+  bool seen = false;
+  channels.look_at_state("room-1", [&](ChannelState* state) {
+    EXPECT_FALSE(state->retains());
+    EXPECT_FALSE(state->can_keep());
+    EXPECT_FALSE(state->keeps());
+    EXPECT_EQ(static_cast<const ChannelMemory*>(state)->replay({}, 1000).events.size(), 0U)
+        << "nothing is replayed by itself";
+  });
   const EventId last = channels.trigger("room-1", "e", "2", {.retain = Retain::yes}).id;
   ASSERT_TRUE(last);
-  bool seen = false;
   channels.look_at_state("room-1", [&](ChannelState* state) {
     ASSERT_NE(state, nullptr);
     seen = true;
     const auto& memory = static_cast<const ChannelMemory&>(*state);
     EXPECT_NE(memory.hook(), nullptr);
     EXPECT_TRUE(memory.shows_ids());
-    EXPECT_FALSE(memory.can_keep());
-    EXPECT_FALSE(memory.keeps());
+    EXPECT_TRUE(memory.retains()) << "that was asked for, rule or not";
+    EXPECT_TRUE(memory.keeps());
     EXPECT_FALSE(memory.keeps_history());
-    EXPECT_TRUE(memory.retained()->empty()) << "without a rule";
+    EXPECT_EQ(memory.retained()->size(), 1U);
     EXPECT_EQ(memory.reach(first), Reach::whole);
-    EXPECT_EQ(memory.replay({}, 1000).events.size(), 0U) << "nothing is replayed by itself";
     EXPECT_EQ(memory.replay(first, 1000).events.size(), 1U);
     const EventId another{first.epoch + 1, 1};
     for (const auto& [as_of, events] : {std::pair{EventId{}, 1U}, std::pair{last, 0U}, std::pair{another, 1U},

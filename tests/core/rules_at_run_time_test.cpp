@@ -360,5 +360,89 @@ TEST_F(RulesAtRunTime, ARuleTakesOverWhatWasRetainedAndTakesItAlong) {
   EXPECT_EQ(entries(), 0U);
 }
 
+// ---- where there is a hook
+
+TEST_F(RulesAtRunTime, AnEventIsRetainedWhereThereIsAHookAndNoRule) {
+  for (const bool occupied : {true, false}) {
+    const std::string name = occupied ? "occupied" : "vacant";
+    ASSERT_EQ(app.on_subscribe(name, [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+    Subscription somebody;
+    if (occupied) somebody = app.subscribe(name);
+    trigger(name, "1", {.retain = Retain::yes});
+    EXPECT_EQ(retained(name), Texts{"1"}) << name;
+  }
+}
+
+TEST_F(RulesAtRunTime, ARuleThatGoesTakesAlongWhatIsRetainedWhereAHookStays) {
+  ASSERT_EQ(app.on_subscribe("a", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+  set({history_rule("a")});
+  const Subscription somebody = app.subscribe("a");
+  trigger("a", "1", {.retain = Retain::yes});
+  EXPECT_EQ(retained("a"), Texts{"1"});
+  set({});
+  EXPECT_EQ(retained("a"), Texts{});
+}
+
+TEST_F(RulesAtRunTime, TheLastEventOfACacheChannelComesOnceThoughAHookRemembersIt) {
+  ASSERT_EQ(app.on_subscribe("cache-a", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+  const Subscription somebody = app.subscribe("cache-a");
+  const EventId one = trigger("cache-a", "1");
+  trigger("cache-a", "2");
+  const auto collect_into = [](Texts& texts) {
+    return [&texts](Subscription& subscription) {
+      subscription.bind_all([&texts](const Event& event) { texts.emplace_back(event.data()); });
+    };
+  };
+  Texts resumed;
+  const Subscription again = app.subscribe("cache-a", collect_into(resumed), one);
+  EXPECT_TRUE(again.resumed());
+  EXPECT_EQ(resumed, Texts{"2"});
+  Texts fresh;
+  const Subscription newcomer = app.subscribe("cache-a", collect_into(fresh));
+  EXPECT_EQ(fresh, Texts{"2"});
+}
+
+// ---- while somebody is given what is kept
+
+TEST_F(RulesAtRunTime, WhoIsBeingGivenAHistoryThatGoesIsToldOfAGap) {
+  for (const bool all : {true, false}) {
+    const std::string name = all ? "all" : "history";
+    set({history_rule(name)});
+    for (int i = 0; i < 3; ++i) trigger(name, std::string(50'000, 'x'));
+    int seen = 0;
+    const auto change = [&](const Event&) {
+      if (++seen != 1) return;
+      set(all ? std::vector<ChannelRule>{} : std::vector<ChannelRule>{{.match = name, .retain = true}});
+    };
+    const Subscription subscription = app.subscribe(name, [&](Subscription& s) { s.bind_all(change); });
+    EXPECT_EQ(seen, 1) << name << ": the piece that it had";
+    EXPECT_EQ(subscription.reach(), Reach::gap) << name;
+  }
+}
+
+TEST_F(RulesAtRunTime, WhileAnOrderIsIncompleteWhatIsRetainedIsGivenAndNobodyResumes) {
+  bool resumed = true;
+  Texts seen;
+  const Subscription subscription = app.subscribe("a", [&](Subscription& s) {
+    s.bind("go", [&](const Event&) {  // inside a callback, nobody is waited for
+      set({{.match = "a", .retain = true, .history = HistoryRule{}}});
+      const EventId one = trigger("a", "1");
+      const Subscription late = app.subscribe("a", [&](Subscription& other) {
+        other.bind_all([&](const Event& event) { seen.emplace_back(event.data()); });
+      });
+      const Subscription again = app.subscribe("a", one);
+      resumed = again.resumed();
+      EXPECT_EQ(reach("a", one), Reach::another_epoch);
+      app.channels().look_at_state("a", [&](ChannelState* state) {
+        EXPECT_EQ(static_cast<ChannelMemory*>(state)->replay({}, 1000).events.size(), 1U) << "to a client, too";
+      });
+    });
+  });
+  EXPECT_TRUE(app.trigger("a", "go"));
+  EXPECT_EQ(retained("a"), Texts{"1"});
+  EXPECT_EQ(seen, Texts{"1"});
+  EXPECT_FALSE(resumed);
+}
+
 }  // namespace
 }  // namespace fanfare::test

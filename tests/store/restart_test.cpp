@@ -2,6 +2,7 @@
 #include <fanfare/app.hpp>
 
 #include "support/store.hpp"
+#include <fanfare/core/channel_memory.hpp>
 #include <fanfare/core/channel_rules.hpp>
 #include <fanfare/store/journal.hpp>
 #include <fanfare/store/sqlite.hpp>
@@ -282,6 +283,75 @@ TEST_F(RestartTest, ChannelsWithoutARuleWaitForOneInTheFile) {
   EXPECT_EQ(history("history-1"), Texts{"e=1"});
 }
 
+TEST_F(RestartTest, TheBudgetForgetsNothingInTheFileThatIsYetToComeBack) {
+  live();
+  const std::string large(900, 'x');
+  for (int i = 0; i < 4; ++i) trigger("history-a", "e", large);
+  for (int i = 0; i < 5; ++i) {
+    trigger("history-b", "e", large);
+    trigger("history-a", "e", large);
+  }
+  AppOptions narrower = keeping();
+  narrower.kept_bytes = 16'000;
+  live(narrower);
+  const std::size_t of_a = history("history-a").size();
+  const std::size_t of_b = history("history-b").size();
+  EXPECT_GT(of_a, 1U);
+  live(narrower);
+  EXPECT_EQ(history("history-a").size(), of_a);
+  EXPECT_EQ(history("history-b").size(), of_b);
+}
+
+TEST_F(RestartTest, AChannelThatCameBackGetsItsHookWhereNobodyIs) {
+  live();
+  const EventId seen = trigger("both-1", "e", "1");
+  live();
+  ASSERT_EQ(app->on_subscribe("both-*", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+  const bool looked = app->channels().look_at_state(
+      "both-1", [](ChannelState* state) { EXPECT_NE(static_cast<const ChannelMemory*>(state)->hook(), nullptr); });
+  EXPECT_TRUE(looked);
+  EXPECT_EQ(history("both-1"), Texts{"e=1"}) << "what is kept stays";
+  EXPECT_EQ(reach("both-1", seen), Reach::whole);
+}
+
+TEST_F(RestartTest, ACacheChannelThatHasARuleHasItsLastEventAgain) {
+  AppOptions cache = keeping();
+  cache.channel_rules = {{.match = "cache-*", .history = HistoryRule{}}};
+  live(cache);
+  trigger("cache-1", "e", "1");
+  trigger("cache-1", "e", "2");
+  trigger("cache-1", "client-e", "3", {.socket_id = "1.2"});
+  live();
+  const auto cached = app->cached("cache-1");
+  ASSERT_TRUE(cached);
+  EXPECT_EQ(cached->message->data(), "2") << "what clients say is not it";
+}
+
+TEST_F(RestartTest, WhatAHookRemembersWhileThereIsNoRuleIsNotPassedOverInTheNextLife) {
+  live();
+  ASSERT_EQ(app->on_subscribe("history-*", [](const Subscriber&, const SnapshotReply&) {}), RuleError::ok);
+  Subscription somebody = app->subscribe("history-1");
+  const EventId seen = trigger("history-1", "e", "1");
+  EXPECT_FALSE(app->set_channel_rules({}));
+  EXPECT_TRUE(app->trigger("history-1", "e", "2"));
+  EXPECT_FALSE(app->set_channel_rules(options.channel_rules));
+  trigger("history-1", "e", "3");
+  somebody.reset();
+  live();
+  EXPECT_EQ(history("history-1"), Texts{"e=3"});
+  EXPECT_EQ(reach("history-1", seen), Reach::gap);
+}
+
+TEST_F(RestartTest, ARuleThatGoesTakesAlongWhatWasRetainedByWish) {
+  live();
+  trigger("history-1", "e", "1", {.retain = Retain::yes});
+  EXPECT_EQ(retained("history-1"), Texts{"e=1"});
+  EXPECT_FALSE(app->set_channel_rules({}));
+  live();
+  EXPECT_EQ(history("history-1"), Texts{});
+  EXPECT_EQ(retained("history-1"), Texts{});
+}
+
 TEST_F(RestartTest, SubscribersNeedNotWaitForTheStoreButWhoAcknowledgesDoes) {
   live();
   int seen = 0;
@@ -338,7 +408,7 @@ TEST_F(RestartTest, WhereTheStoreIsFarBehindTriggersAreRefusedButOnlyOfWhatIsKep
   EXPECT_TRUE(app->trigger("history-1", "e", "2"));
   EXPECT_EQ(app->trigger("history-1", "e", "3").error, errc::overloaded);
   EXPECT_EQ(history("history-1").size(), 2U) << "it has no place, and nobody got it";
-  const PolledSubscription queue = app->subscribe("history-1", Inbox{.messages = 4});
+  const PolledSubscription queue = app->subscribe("history-1", Inbox{.messages = 4}, Since::now());
   EXPECT_EQ(app->trigger("history-1", "e", "3").error, errc::overloaded);
   EXPECT_EQ(app->trigger("history-1", "e", "3", {.user_id = "u"}).error, errc::overloaded);
   EXPECT_EQ(queue.size(), 0U);

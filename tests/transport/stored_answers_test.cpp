@@ -231,6 +231,25 @@ TEST_F(StoredAnswers, AServerCanEndWhileAnswersWait) {
   EXPECT_EQ(status(backend), 200U);
 }
 
+TEST_F(StoredAnswers, AServerThatEndsClosesBehindTheLastOfThem) {
+  SocketClient backend = server.client();
+  nowhere->hold(true);
+  backend.send(event("kept-1") + event("kept-1") + event("kept-1"));
+  EXPECT_TRUE(silent(backend));
+  std::thread later([&] {
+    std::this_thread::sleep_for(50ms);
+    nowhere->hold(false);
+  });
+  server.server.stop();
+  later.join();
+  backend.wait_alone();
+  const std::string all = backend.receive_rest();
+  std::size_t answers = 0;
+  for (std::size_t at = 0; (at = all.find("HTTP/1.1 200", at)) != std::string::npos; ++at) ++answers;
+  EXPECT_EQ(answers, 3U) << all;
+  EXPECT_GT(all.find("Connection: close"), all.rfind("HTTP/1.1 200")) << all;
+}
+
 class ImpatientStoredAnswers : public StoredAnswers {
  protected:
   ImpatientStoredAnswers() : StoredAnswers({.request_timeout = 1s}) {}
@@ -241,6 +260,30 @@ TEST_F(ImpatientStoredAnswers, AStoreThatSaysNothingIsNotWaitedForForever) {
   nowhere->hold(true);
   backend.send(event("kept-1"));
   EXPECT_EQ(status(backend), 500U);
+  backend.send(lookup());
+  EXPECT_EQ(status(backend), 404U);
+}
+
+TEST_F(ImpatientStoredAnswers, EachAnswerHasItsOwnTime) {
+  SocketClient backend = server.client();
+  nowhere->hold(true);
+  backend.send(event("kept-1"));
+  EXPECT_FALSE(backend.receive_answer(false, 900ms));
+  backend.send(event("kept-1"));
+  EXPECT_EQ(status(backend), 500U);
+  EXPECT_TRUE(silent(backend)) << "the younger one has not waited as long";
+  nowhere->hold(false);
+  EXPECT_EQ(status(backend), 200U);
+}
+
+TEST_F(ImpatientStoredAnswers, AConnectionHasItsTimeForTheNextRequestWhenTheAnswerIsSent) {
+  SocketClient backend = server.client();
+  nowhere->hold(true);
+  backend.send(event("kept-1"));
+  EXPECT_FALSE(backend.receive_answer(false, 900ms));
+  nowhere->hold(false);
+  EXPECT_EQ(status(backend), 200U);
+  EXPECT_FALSE(backend.receive_answer(false, 500ms)) << "it stays open";
   backend.send(lookup());
   EXPECT_EQ(status(backend), 404U);
 }
