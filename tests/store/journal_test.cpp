@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -47,7 +49,8 @@ class FaultyStore {
   [[nodiscard]] StoreError commit(std::span<const KeptChange> changes) noexcept {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !held_; });
-    const StoreError error = std::exchange(commit_error, StoreError::ok);
+    ++tries;
+    const StoreError error = stays_full ? StoreError::full : std::exchange(commit_error, StoreError::ok);
     if (error != StoreError::ok) return error;
     groups.push_back(changes.size());
     for (const KeptChange& change : changes) {
@@ -65,6 +68,14 @@ class FaultyStore {
     const std::lock_guard lock(mutex_);
     reserve_error = error;
   }
+  void stay_full(bool full) {
+    const std::lock_guard lock(mutex_);
+    stays_full = full;
+  }
+  [[nodiscard]] std::size_t written() {
+    const std::lock_guard lock(mutex_);
+    return numbers_written.size();
+  }
   void fail_next(StoreError error) {
     const std::lock_guard lock(mutex_);
     commit_error = error;
@@ -72,6 +83,8 @@ class FaultyStore {
 
   StoreError reserve_error = StoreError::ok;
   StoreError commit_error = StoreError::ok;
+  bool stays_full = false;
+  std::size_t tries = 0;
   std::uint64_t reserved = 100;
   std::vector<std::size_t> groups;
   std::vector<std::uint64_t> numbers_written;
@@ -255,6 +268,63 @@ TEST(JournalTest, TellsThoseWhoWaitWhatBecameOfIt) {
   std::unique_lock lock(mutex);
   changed.wait(lock, [&] { return answer.has_value(); });
   EXPECT_EQ(answer, StoreError::ok);
+}
+
+TEST(JournalTest, WhatIsRefusedComesBeforeWhatIsLater) {
+  FaultyStore store;
+  Journal journal(store, {.spare = 0});
+  EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::ok);
+  store.stay_full(true);
+  const std::uint64_t first = put(journal, admit(journal));
+  EXPECT_EQ(journal.wait(first), StoreError::full);
+  const std::uint64_t second = put(journal, admit(journal));
+  EXPECT_EQ(journal.wait(second), StoreError::full);
+  store.stay_full(false);
+  EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::ok);
+  EXPECT_EQ(store.numbers_written, (std::vector<std::uint64_t>{101, 102, 103, 104}));
+  EXPECT_EQ(store.groups.back(), 3U) << "all of it or nothing";
+  EXPECT_EQ(journal.error(), StoreError::ok);
+  EXPECT_EQ(journal.wait(first), StoreError::full) << "who asked was told so, and is told so";
+  EXPECT_EQ(journal.refused(), 2U) << "each once";
+}
+
+TEST(JournalTest, WhatIsRefusedIsTriedAgainByItself) {
+  FaultyStore store;
+  Journal journal(store);
+  store.fail_next(StoreError::io);
+  EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::io);
+  while (store.written() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  while (journal.error() != StoreError::ok) std::this_thread::yield();
+  EXPECT_EQ(journal.trouble(), "");
+}
+
+TEST(JournalTest, WhatIsRefusedKeepsItsRoom) {
+  FaultyStore store;
+  {
+    Journal journal(store, {.changes = 2, .spare = 0});
+    store.stay_full(true);
+    EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::full);
+    EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::full);
+    EXPECT_EQ(journal.admit(1), 0U) << "rather than a hole";
+    EXPECT_NE(journal.number(), 0U) << "for what is not kept";
+    store.stay_full(false);
+    put(journal, admit(journal));
+  }
+  EXPECT_EQ(store.numbers_written, (std::vector<std::uint64_t>{101, 102, 104}));
+}
+
+TEST(JournalTest, TriesOnceMoreWhenItStops) {
+  for (const bool full : {false, true}) {
+    FaultyStore store;
+    Journal journal(store);
+    store.stay_full(true);
+    EXPECT_EQ(journal.wait(put(journal, admit(journal))), StoreError::full);
+    store.stay_full(full);
+    const std::size_t tries = store.tries;
+    journal.stop();
+    EXPECT_EQ(store.tries, tries + 1);
+    EXPECT_EQ(store.numbers_written.size(), full ? 0U : 1U);
+  }
 }
 
 TEST(JournalTest, StopsWhenAllIsWritten) {

@@ -401,6 +401,38 @@ TEST_F(RestartTest, AStoreThatRefusesIsToldOfAndStopsNothing) {
   EXPECT_EQ(told, (std::vector<std::string>{std::string(message(StoreError::full)), ""}));
 }
 
+TEST_F(RestartTest, WhatTheStoreRefusedForAWhileIsNoHoleInTheNextLife) {
+  live();
+  const EventId seen = trigger("both-1", "state", "1");
+  memory->refuses = true;
+  KeptTicket ticket;
+  EXPECT_TRUE(app->trigger("both-1", "state", "2", {.kept = &ticket}));
+  EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::lost);
+  memory->refuses = false;
+  trigger("both-1", "other", "3");
+  live();
+  EXPECT_EQ(history("both-1"), (Texts{"state=1", "state=2", "other=3"}));
+  EXPECT_EQ(retained("both-1"), (Texts{"state=2", "other=3"}));
+  EXPECT_EQ(reach("both-1", seen), Reach::whole);
+}
+
+TEST_F(RestartTest, AStoreThatGoesOnRefusingHasAllUpToSomeEvent) {
+  live({}, {.changes = 3});
+  const EventId seen = trigger("both-1", "state", "1");
+  memory->refuses = true;
+  for (int i = 2; i < 5; ++i) {
+    KeptTicket ticket;
+    EXPECT_TRUE(app->trigger("both-1", "state", std::to_string(i), {.kept = &ticket}));
+    EXPECT_EQ(app->wait_kept(ticket), KeptOutcome::lost);
+  }
+  EXPECT_EQ(app->trigger("both-1", "state", "5").error, errc::overloaded);
+  EXPECT_TRUE(app->trigger("plain", "e", "1"));
+  live();
+  EXPECT_EQ(history("both-1"), Texts{"state=1"});
+  EXPECT_EQ(retained("both-1"), Texts{"state=1"});
+  EXPECT_EQ(reach("both-1", seen), Reach::whole) << "as where the program had ended then";
+}
+
 TEST_F(RestartTest, WhereTheStoreIsFarBehindTriggersAreRefusedButOnlyOfWhatIsKept) {
   live({}, {.changes = 2});
   memory->hold(true);

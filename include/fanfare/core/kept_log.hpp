@@ -77,7 +77,7 @@ struct KeptTicket {
 enum class KeptOutcome : std::uint8_t {
   pending,  ///< They are on their way.
   durable,  ///< They outlive the program.
-  lost,     ///< Some of them do not. What is kept in memory is not touched.
+  lost,     ///< Some of them do not, or not yet: they may be tried again. What is kept in memory is not touched.
 };
 
 /// Where what the channels of one application keep outlives the program. It gives events their numbers, so that none is

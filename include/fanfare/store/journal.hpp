@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -45,8 +46,10 @@ using Committed = std::function<void(StoreError)>;
 /// A number that was given out is never given out again, also in later lives of the program: the store has it reserved
 /// before it is used. The first are reserved by the constructor, the next when half of them are used.
 ///
-/// A change that the store refuses is lost to it, and those who wait for it are told; what came later is tried anew. What
-/// is kept in memory is not touched.
+/// What the store has is always all up to some change, without a hole. So a group that it refuses stays in front of what
+/// comes next, and keeps its room: it is tried again with that, at least about once a second, and a last time when the
+/// journal stops. Those who wait for one of its changes are told at once that it is not durable. Where the store goes on
+/// refusing, the journal fills up and admits nothing more.
 ///
 /// \ownership     the store outlives the journal, and belongs to its thread meanwhile.
 /// Thread safety: all members from any thread, concurrently; the destructor as usual. Its lock is a leaf: nothing is locked
@@ -225,13 +228,14 @@ class Journal final : public KeptLog {
     const std::lock_guard lock(mutex_);
     return error_;
   }
-  /// How many changes it has refused.
+  /// How many changes it has refused at first, be they written since or not.
   [[nodiscard]] std::uint64_t refused() const noexcept {
     const std::lock_guard lock(mutex_);
     return refused_count_;
   }
 
-  /// Writes what has come, and ends the thread. Nothing is admitted any more; again: nothing happens.
+  /// Writes what has come, and ends the thread. What the store refuses now too is lost. Nothing is admitted any more; again:
+  /// nothing happens.
   void stop() noexcept {
     {
       const std::lock_guard lock(mutex_);
@@ -244,6 +248,8 @@ class Journal final : public KeptLog {
  private:
   static constexpr std::size_t remembered_refusals = 64;
   static constexpr std::size_t most_spare = 4096;
+  using Clock = std::chrono::steady_clock;
+  static constexpr Clock::duration retry_after = std::chrono::seconds(1);
 
   struct Waiter {
     std::uint64_t ticket;
@@ -300,26 +306,32 @@ class Journal final : public KeptLog {
   // ---- the thread
 
   void run() noexcept {
-    Entries entries;
+    Entries unwritten;  // the oldest first; what the store has refused
     std::vector<KeptChange> group;
+    Clock::time_point retry_at{};
     std::unique_lock lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [&] {
+      const auto due = [&] {
         if (loading_) return false;
         return (stopping_ && admitted_ == 0) || (wants_numbers_ && !stopping_) || !waiting_.empty();
-      });
+      };
+      if (unwritten.empty()) {
+        wake_.wait(lock, due);
+      } else if (!wake_.wait_until(lock, retry_at, due) && loading_) {
+        retry_at = Clock::now() + retry_after;
+        continue;
+      }
       busy_ = true;
       if (wants_numbers_ && !stopping_) reserve(lock);
-      if (!waiting_.empty()) {
-        entries.swap(waiting_);
-        lock.unlock();
-        const StoreError error = commit(entries, group);
-        lock.lock();
-        settle(entries, error, lock);
+      const bool ends = stopping_ && admitted_ == 0;
+      const bool retries = !unwritten.empty() && (ends || Clock::now() >= retry_at);
+      if (retries || !waiting_.empty()) {
+        write(unwritten, group, lock);
+        retry_at = Clock::now() + retry_after;
       }
       busy_ = false;
       if (loading_) settled_changed_.notify_all();
-      if (waiting_.empty() && stopping_ && admitted_ == 0) return;
+      if (ends) return;
     }
   }
 
@@ -333,31 +345,57 @@ class Journal final : public KeptLog {
     if (error == StoreError::ok) reserved_ = to;
   }
 
+  /// Brings what has come to the store, behind what it has refused so far.
+  void write(Entries& unwritten, std::vector<KeptChange>& group, std::unique_lock<std::mutex>& lock) noexcept {
+    const std::size_t refused = unwritten.size();  // and settled
+    unwritten.splice(unwritten.end(), waiting_);
+    const std::size_t all = unwritten.size();
+    lock.unlock();
+    const StoreError error = commit(unwritten, group);
+    std::size_t bytes = 0;
+    if (error == StoreError::ok) {
+      for (const Entry& entry : unwritten) bytes += entry.bytes;
+      unwritten.clear();
+    }
+    lock.lock();
+    error_ = error;
+    if (error == StoreError::ok) {
+      count_ -= all;
+      bytes_ -= bytes;
+    }
+    if (all != refused) settle(all - refused, error, lock);
+  }
+
+  /// What is refused stays in the entries.
   [[nodiscard]] StoreError commit(Entries& entries, std::vector<KeptChange>& group) noexcept {
+#if FANFARE_EXCEPTIONS
     try {
+#endif
       group.reserve(entries.size());
-      for (Entry& entry : entries) group.push_back(std::move(entry.change));
+#if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {
       return StoreError::out_of_memory;
     }
+#endif
+    for (Entry& entry : entries) group.push_back(std::move(entry.change));
     const StoreError error = store_.commit(group);
+    if (error != StoreError::ok) {
+      auto change = group.begin();
+      for (Entry& entry : entries) entry.change = std::move(*change++);
+    }
     group.clear();
     if (group.capacity() > most_spare) group = {};
     return error;
   }
 
-  /// Tells those who wait, without the lock.
-  void settle(Entries& entries, StoreError error, std::unique_lock<std::mutex>& lock) noexcept {
+  /// Tells those who wait, without the lock. \param count   of changes that have been tried for the first time.
+  void settle(std::size_t count, StoreError error, std::unique_lock<std::mutex>& lock) noexcept {
     const std::uint64_t first = settled_.load(std::memory_order_relaxed) + 1;
-    const std::uint64_t last = first + entries.size() - 1;
-    error_ = error;
+    const std::uint64_t last = first + count - 1;
     if (error != StoreError::ok) {
-      refused_count_ += entries.size();
+      refused_count_ += count;
       remember_refusal({first, last, error});
     }
-    count_ -= entries.size();
-    for (const Entry& entry : entries) bytes_ -= entry.bytes;
-    entries.clear();
     settled_.store(last, std::memory_order_release);  // pairs with the acquire in `settled`
     settled_changed_.notify_all();
     std::list<Waiter> told;
@@ -365,12 +403,11 @@ class Journal final : public KeptLog {
       const auto waiter = at++;
       if (waiter->ticket <= last) told.splice(told.end(), waiters_, waiter);
     }
-    for (const Waiter& waiter : told) {
-      const StoreError of_waiter = refusal_of(waiter.ticket);
-      lock.unlock();
-      waiter.f(of_waiter);
-      lock.lock();
-    }
+    if (told.empty()) return;
+    lock.unlock();
+    for (const Waiter& waiter : told) waiter.f(refusal_of(waiter.ticket));  // this thread alone changes the refusals
+    told.clear();
+    lock.lock();
   }
 
   void remember_refusal(const Refusal& refusal) noexcept {
