@@ -104,15 +104,32 @@ TEST_F(SqliteStoreTest, RetainsTheLatestOfEachNameUntilItIsCleared) {
 }
 
 TEST_F(SqliteStoreTest, CommitsAllOfAGroupOrNothing) {
+  static_cast<void>(open());
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db,
+                         "CREATE TRIGGER no BEFORE INSERT ON history WHEN new.data = 'stop' "
+                         "BEGIN SELECT RAISE (ABORT, 'no'); END;"
+                         "CREATE TRIGGER never BEFORE INSERT ON history WHEN new.data = 'end' "
+                         "BEGIN SELECT RAISE (ROLLBACK, 'no'); END",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(db);
   const auto store = open();
+  for (const std::string_view data : {"stop", "end"}) {  // the latter ends the transaction by itself
+    std::vector<KeptChange> changes;
+    changes.push_back(keep(event(1, "a"), true, false));
+    changes.push_back(keep(event(2, "a", "x", data), true, false));
+    EXPECT_EQ(store->commit(changes), StoreError::io);
+    EXPECT_TRUE(all(*store).empty());
+  }
   std::vector<KeptChange> changes;
   changes.push_back(keep(event(1, "a"), true, false));
-  changes.push_back(keep(event(1, "a"), true, false));  // a number that is taken
-  EXPECT_EQ(store->commit(changes), StoreError::io);
-  EXPECT_TRUE(all(*store).empty());
-  changes.pop_back();
-  EXPECT_EQ(store->commit(changes), StoreError::ok);
-  EXPECT_EQ(all(*store).size(), 1U);
+  changes.push_back(keep(event(2, "a"), true, true));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(store->commit(changes), StoreError::ok) << "again, too";
+    EXPECT_EQ(all(*store).size(), 2U);
+  }
 }
 
 TEST_F(SqliteStoreTest, NeverTakesReservedNumbersBack) {

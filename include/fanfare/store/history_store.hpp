@@ -86,6 +86,8 @@ struct KeptNumbers {
 /// | `s.reserve(last)` | reserves them up to `last`; durable when it returns |
 /// | `s.load(visitor)` | gives back all that is kept |
 /// | `s.commit(changes)` | makes all of these changes or none, in order; durable when it returns |
+///
+/// What `commit` has refused is tried again, with more behind it: changes that it has made after all are made again.
 template <class S>
 concept HistoryStore =
     requires(S& store, KeptVisitor& visitor, std::span<const KeptChange> changes, std::uint64_t last) {

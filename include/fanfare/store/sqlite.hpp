@@ -61,30 +61,30 @@ class SqliteStore {
       const int result = all.step();
       if (result == SQLITE_DONE) return StoreError::ok;
       if (result != SQLITE_ROW) return error_of(result);
-      visitor.visit({.channel = all.text(3),
-                     .event = all.text(4),
-                     .data = all.text(5),
-                     .user_id = all.text(6),
-                     .socket_id = all.text(7),
-                     .number = static_cast<std::uint64_t>(all.integer(0)),
-                     .time = KeptChange::Clock::time_point{std::chrono::milliseconds{all.integer(8)}},
-                     .history = all.integer(1) != 0,
-                     .retained = all.integer(2) != 0});
+      const KeptEvent event{.channel = all.text(3),
+                            .event = all.text(4),
+                            .data = all.text(5),
+                            .user_id = all.text(6),
+                            .socket_id = all.text(7),
+                            .number = static_cast<std::uint64_t>(all.integer(0)),
+                            .time = KeptChange::Clock::time_point{std::chrono::milliseconds{all.integer(8)}},
+                            .history = all.integer(1) != 0,
+                            .retained = all.integer(2) != 0};
+      if (all.lacks_text()) return StoreError::out_of_memory;
+      visitor.visit(event);
     }
   }
 
   [[nodiscard]] StoreError commit(std::span<const KeptChange> changes) noexcept {
     if (changes.empty()) return StoreError::ok;
+    roll_back();  // where that has failed the last time
     if (const StoreError error = run(begin_, [](Statement&) {}); error != StoreError::ok) return error;
     StoreError error = StoreError::ok;
     for (std::size_t i = 0; error == StoreError::ok && i < changes.size(); ++i) error = apply(changes[i]);
     if (error == StoreError::ok) error = forget();
     if (error == StoreError::ok) error = run(commit_, [](Statement&) {});
     floors_.clear();
-    // A failure may have ended the transaction already.
-    if (error != StoreError::ok && sqlite3_get_autocommit(db_.get()) == 0) {
-      static_cast<void>(run(rollback_, [](Statement&) {}));
-    }
+    if (error != StoreError::ok) roll_back();
     return error;
   }
 
@@ -123,11 +123,17 @@ class SqliteStore {
       sqlite3_clear_bindings(get());
     }
     [[nodiscard]] std::int64_t integer(int column) noexcept { return sqlite3_column_int64(get(), column); }
+    /// Of a column that is never NULL.
     [[nodiscard]] std::string_view text(int column) noexcept {
       const unsigned char* const text = sqlite3_column_text(get(), column);
-      if (text == nullptr) return {};
+      if (text == nullptr) {
+        lacks_text_ = true;
+        return {};
+      }
       return {reinterpret_cast<const char*>(text), static_cast<std::size_t>(sqlite3_column_bytes(get(), column))};
     }
+    /// Whether there was no memory for a text.
+    [[nodiscard]] bool lacks_text() const noexcept { return lacks_text_; }
 
    private:
     struct Finalize {
@@ -139,6 +145,7 @@ class SqliteStore {
     }
     std::unique_ptr<sqlite3_stmt, Finalize> statement_;
     int bound_ = SQLITE_OK;
+    bool lacks_text_ = false;
   };
 
   SqliteStore() = default;
@@ -159,6 +166,11 @@ class SqliteStore {
       case SQLITE_NOMEM: return StoreError::out_of_memory;
       default: return StoreError::io;
     }
+  }
+
+  /// Ends the transaction that is open, if there is one: a failure may have ended it already.
+  void roll_back() noexcept {
+    if (sqlite3_get_autocommit(db_.get()) == 0) static_cast<void>(run(rollback_, [](Statement&) {}));
   }
 
   template <class Bind>
@@ -248,11 +260,12 @@ class SqliteStore {
 
   [[nodiscard]] StoreError prepare() noexcept {
     const std::pair<Statement*, std::string_view> all[] = {
+        // A group may be written again, where it is not known that it is there: so nothing of it is an error then.
         {&begin_, "BEGIN"},
         {&commit_, "COMMIT"},
         {&rollback_, "ROLLBACK"},
         {&reserve_, "UPDATE numbers SET last = ?"},
-        {&add_, "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
+        {&add_, "REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
         {&retain_, "REPLACE INTO retained VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
         {&forget_, "DELETE FROM history WHERE channel = ? AND number <= ?"},
         {&clear_event_, "DELETE FROM retained WHERE channel = ? AND event = ?"},
