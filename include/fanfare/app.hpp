@@ -18,9 +18,11 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -140,7 +142,7 @@ struct AppOptions {
   SnapshotOptions snapshots{};                      ///< Bounds of what `App::on_subscribe` computes.
 
   /// Where what channels keep outlives the program; null: nowhere. For one application alone. It is read when the
-  /// application is made; see `App::store_trouble`.
+  /// application is made; see `App::store_trouble`. What `channel_rules` do not keep then is forgotten in it, for good.
   std::shared_ptr<KeptLog> store{};
 
   std::uint64_t seed = 0;  ///< See `RegistryOptions::seed`; servers choose one.
@@ -540,26 +542,67 @@ class App {
     channels_.trigger(ReservedChannel{channel}, "pusher_internal:watchlist_events", data);
   }
 
-  /// Fills the channels with what they kept in earlier lives, as far as the bounds of this life allow it.
+  /// Fills the channels with what they kept in earlier lives, as far as the rules and bounds of this life allow it.
   void load() {
     struct Loader final : KeptVisitor {
-      explicit Loader(App& app_) noexcept : app(app_) {}
+      explicit Loader(App& app_) : app(app_), rules(app_.memories_.rules()) {}
       void visit(const KeptEvent& event) override {
-        // Those that no rule is for stay in the store; their rule may come back.
-        if (!app.memories_.orders(event.channel)) return;
+        const ChannelRule* const rule = rules->find(event.channel);
+        const bool has_history = rule != nullptr && rule->history.has_value();
+        const bool ruled = has_history || (rule != nullptr && rule->retain);
+        if (!ruled || (event.history && !has_history)) forgotten[std::string(event.channel)] = !ruled;
+        if (!ruled) return;
         const auto age = std::max(wall_now - event.time, KeptChange::Clock::duration::zero());
         const MessageOrigin origin{.user_id = event.user_id, .socket_id = event.socket_id};
-        static_cast<void>(app.channels_.restore({event.channel, event.event, event.data, &origin}, event.number,
-                                                now - age, event.history, event.retained));
+        const errc error = app.channels_.restore({event.channel, event.event, event.data, &origin}, event.number,
+                                                 now - age, event.history, event.retained);
+        if (error == errc::out_of_memory) {
+#if FANFARE_EXCEPTIONS
+          throw std::bad_alloc();
+#else
+          std::abort();  // as where it is the standard library that finds none
+#endif
+        }
         if (app.memories_.budget().over()) app.evict(event.number);
       }
       App& app;
+      const std::shared_ptr<const ChannelRules> rules;
       const KeptChange::Clock::time_point wall_now = KeptChange::Clock::now();
       const std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now();
+      std::map<std::string, bool>
+          forgotten;  // channels whose history no rule is for, and whether nothing else is either
     } loader(*this);
     not_loaded_ = options_.store->load(loader);
+    if (not_loaded_.empty()) forget(loader.forgotten);
     channels_.expire(loader.now);
     evict();
+  }
+
+  /// What no rule keeps in this life gets events that the store does not see. So it is forgotten, as where a rule goes: in
+  /// the next life with a rule it would have a hole.
+  void forget(const std::map<std::string, bool>& channels) {
+    KeptLog& log = *options_.store;
+    std::uint64_t ticket = 0;  // of the one before
+    for (const auto& [channel, all] : channels) {
+      const auto put = [&, &name = channel, &retained_too = all] {
+        KeptChange change;
+        change.kind = KeptChange::Kind::forget;
+        change.channel = name;
+        change.floor = log.place().number;
+        if (retained_too) change.retained_floor = change.floor;
+        return log.put_forget(std::move(change));
+      };
+      std::uint64_t put_now = put();
+      if (put_now == 0 && ticket != 0) {
+        log.wait({ticket, ticket});  // then there is room, unless the store refuses
+        put_now = put();
+      }
+      if (put_now == 0) {
+        not_loaded_ = "the store has no room for what is to be forgotten";
+        return;
+      }
+      ticket = put_now;
+    }
   }
 
   void tell_of_store() {
@@ -567,8 +610,9 @@ class App {
     const std::string_view trouble = store_trouble();
     const std::lock_guard lock(announcing_);
     if (trouble == told_trouble_) return;
+    AppEvent event{.kind = AppEvent::Kind::store_trouble, .data = std::string(trouble)};
     told_trouble_ = trouble;
-    note({.kind = AppEvent::Kind::store_trouble, .data = std::string(trouble)});
+    note(std::move(event));
   }
 
   /// Channels without subscribers give way where all of them keep too much.

@@ -272,15 +272,49 @@ TEST_F(RestartTest, WhatIsEvictedDoesNotComeBack) {
   EXPECT_EQ(app->kept().bytes(), bytes);
 }
 
-TEST_F(RestartTest, ChannelsWithoutARuleWaitForOneInTheFile) {
+TEST_F(RestartTest, WhatNoRuleIsForWhenTheProgramStartsIsForgotten) {
   live();
-  trigger("history-1", "e", "1");
+  const EventId seen = trigger("history-1", "e", "1");
+  trigger("retain-1", "e", "1");
+  trigger("both-1", "e", "1");
+  AppOptions fewer = keeping();
+  fewer.channel_rules = {{.match = "both-*", .retain = true, .history = HistoryRule{}}};
+  live(fewer);
+  EXPECT_EQ(app->store_trouble(), "");
+  const Subscription somebody = app->subscribe("history-1");
+  EXPECT_TRUE(app->trigger("history-1", "e", "2")) << "the store sees nothing of it";
+  live(keeping());
+  EXPECT_EQ(history("history-1"), Texts{});
+  EXPECT_EQ(retained("retain-1"), Texts{});
+  EXPECT_EQ(history("both-1"), Texts{"e=1"});
+  EXPECT_FALSE(app->subscribe("history-1", seen).resumed()) << "2 was missed";
+  end();
+  EXPECT_EQ(rows(), 1U);
+}
+
+TEST_F(RestartTest, AHistoryThatItsRuleDoesNotWantForALifeIsForgotten) {
+  live();
+  const EventId seen = trigger("both-1", "e", "1");
+  AppOptions retaining = keeping();
+  retaining.channel_rules = {{.match = "both-*", .retain = true}};
+  live(retaining);
+  EXPECT_EQ(retained("both-1"), Texts{"e=1"});
+  EXPECT_TRUE(app->trigger("both-1", "e", "2", {.retain = Retain::no}));
+  live(keeping());
+  EXPECT_EQ(history("both-1"), Texts{});
+  EXPECT_EQ(retained("both-1"), Texts{"e=1"});
+  EXPECT_FALSE(app->subscribe("both-1", seen).resumed()) << "2 was missed";
+}
+
+TEST_F(RestartTest, ManyChannelsAreForgottenThoughTheJournalHasRoomForFew) {
+  live();
+  for (int i = 0; i < 20; ++i) trigger("history-" + std::to_string(i), "e", "1");
   AppOptions none = keeping();
   none.channel_rules.clear();
-  live(none);
-  EXPECT_EQ(app->kept().bytes(), 0U);
-  live(keeping());
-  EXPECT_EQ(history("history-1"), Texts{"e=1"});
+  live(none, {.changes = 2});
+  EXPECT_EQ(app->store_trouble(), "");
+  end();
+  EXPECT_EQ(rows(), 0U);
 }
 
 TEST_F(RestartTest, TheBudgetForgetsNothingInTheFileThatIsYetToComeBack) {

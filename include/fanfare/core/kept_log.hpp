@@ -114,7 +114,8 @@ class KeptLog {
   /// \returns       its ticket, which is not 0.
   virtual std::uint64_t put(KeptChange change, std::size_t bytes) noexcept = 0;
   /// Hands over that something is forgotten, if there is room. If not, it is forgotten again when the program next starts.
-  virtual void put_forget(KeptChange change) noexcept = 0;
+  /// \returns   its ticket; 0 where there is no room.
+  virtual std::uint64_t put_forget(KeptChange change) noexcept = 0;
 
   /// What has become of what has a ticket.
   [[nodiscard]] virtual KeptOutcome outcome(const KeptTicket& ticket) const noexcept = 0;

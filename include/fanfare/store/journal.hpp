@@ -152,7 +152,7 @@ class Journal final : public KeptLog {
     return put_locked(std::move(change), bytes);
   }
 
-  void put_forget(KeptChange change) noexcept override {
+  std::uint64_t put_forget(KeptChange change) noexcept override {
     const std::size_t bytes = change.channel.size();
     Entries entry;
 #if FANFARE_EXCEPTIONS
@@ -161,15 +161,15 @@ class Journal final : public KeptLog {
       entry.emplace_back();
 #if FANFARE_EXCEPTIONS
     } catch (const std::bad_alloc&) {
-      return;
+      return 0;
     }
 #endif
     const std::lock_guard lock(mutex_);
-    if (stopping_ || !has_room(bytes)) return;
+    if (stopping_ || !has_room(bytes)) return 0;
     ++count_;
     bytes_ += bytes;
     spare_.splice(spare_.end(), entry);
-    static_cast<void>(put_locked(std::move(change), bytes));
+    return put_locked(std::move(change), bytes);
   }
 
   [[nodiscard]] KeptOutcome outcome(const KeptTicket& ticket) const noexcept override {
