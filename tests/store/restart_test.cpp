@@ -386,6 +386,29 @@ TEST_F(RestartTest, ARuleThatGoesTakesAlongWhatWasRetainedByWish) {
   EXPECT_EQ(retained("history-1"), Texts{});
 }
 
+TEST_F(RestartTest, NumbersThatOtherChannelsHaveAreNotMissed) {
+  live();
+  const Subscription somebody = app->subscribe("retain-1");
+  const EventId seen = trigger("retain-1", "e", "1");
+  for (const bool misses : {false, true}) {
+    Texts given;
+    bool resumed = false;
+    const Subscription subscription = app->subscribe(
+        "retain-1",
+        [&](Subscription& s) {
+          s.bind_all([&](const Event& event) { given.emplace_back(event.data()); });
+          resumed = s.resumed();
+          trigger("history-1", "e", "x");
+          trigger("retain-1", "e", "2");
+          if (misses) trigger("retain-1", "e", "3");
+        },
+        misses ? app->retained("retain-1").front()->id() : seen);
+    EXPECT_TRUE(resumed);
+    EXPECT_EQ(given, Texts{misses ? "3" : "2"});
+    EXPECT_EQ(subscription.resumed(), !misses) << "it was not given the first of two";
+  }
+}
+
 TEST_F(RestartTest, SubscribersNeedNotWaitForTheStoreButWhoAcknowledgesDoes) {
   live();
   int seen = 0;

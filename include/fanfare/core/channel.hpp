@@ -16,6 +16,7 @@
 #include <fanfare/core/trigger.hpp>
 #include <fanfare/detail/config.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -385,6 +386,10 @@ class Channel final : public ChannelFace {
     if (!place.since.resumes()) return;
     const Lock lock(mutex());
     place.reach = reach_of_kept(place.since.id());
+    if (const Order* const kept = order()) {
+      place.judged = kept->last_id;
+      place.count = kept->count;
+    }
   }
 
   /// Gives a subscription's callables what is kept, on this thread. It enters when there is no more.
@@ -412,7 +417,7 @@ class Channel final : public ChannelFace {
       {
         const Lock lock(mutex());
         error = take_kept(state.place, replay);
-        given += replay.events.size();
+        given += behind_judgement(state.place, replay);
         if (error == errc::ok && !replay.more) {  // nothing of a user's runs in between: it enters with the last piece
           push_kept(replay, operations, sink);
           note_missed(state.place, given);
@@ -878,6 +883,7 @@ class Channel final : public ChannelFace {
     } else {
       ++kept.last_id.number;
     }
+    ++kept.count;
     id = kept.last_id;
     return true;
   }
@@ -998,11 +1004,11 @@ class Channel final : public ChannelFace {
       guard.enter(scope());
       if (core_.closed()) return errc::closed;
       guard.enter_callbacks();
+      given += behind_judgement(place, replay);
       for (const MessagePtr& message : replay.events) {
         give(*message);
         if (ended) return errc::ok;
       }
-      given += replay.events.size();
       replay.events.clear();
     }
   }
@@ -1060,11 +1066,16 @@ class Channel final : public ChannelFace {
     return errc::ok;
   }
 
-  /// Where not every event is kept, one who resumes has missed those that it was not given. \pre under the lock.
+  /// How many events of a piece came behind what was judged.
+  [[nodiscard]] static std::uint64_t behind_judgement(const Standing& place, const Replay& replay) noexcept {
+    return static_cast<std::uint64_t>(
+        std::ranges::count_if(replay.events, [&](const MessagePtr& message) { return message->id() > place.judged; }));
+  }
+  /// Where not every event is kept, one who resumes has missed those that it was not given since it was judged: what came
+  /// before that is known. Numbers do not tell, as those of a log have holes. \pre under the lock.
   void note_missed(Standing& place, std::uint64_t given) const noexcept {
     if (!place.resumed()) return;
-    const EventId& seen = place.since.id();
-    if (order()->last_id.number - seen.number != given) place.reach = reach_of_kept(seen);
+    if (order()->count - place.count != given) place.reach = reach_of_kept(place.since.id());
   }
 
   /// \pre under the lock.
@@ -1415,6 +1426,7 @@ class Channel final : public ChannelFace {
     typename A::template atomic<bool> can_keep{false};
     bool complete = true;  // no event goes out without a place; under the lock
     EventId last_id{};
+    std::uint64_t count = 0;                // of the events that were given an id
     std::unique_ptr<ChannelState> state{};  // set once; what it holds is under the lock
     Extras* before = nullptr;               // what the channel had when it had no order, as somebody may look there yet
     std::uint64_t stamp = 0;                // of its beginning, until it is complete

@@ -190,6 +190,8 @@ class ReplayedState;
 struct Standing {
   Since since{};
   Reach reach = Reach::whole;
+  EventId judged{};         ///< the channel's last event when the reach was judged
+  std::uint64_t count = 0;  ///< how many events the channel had had by then
 
   [[nodiscard]] bool resumed() const noexcept { return since.resumes() && reach == Reach::whole; }
 };
