@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fanfare::test {
@@ -358,6 +359,63 @@ TEST_F(RulesAtRunTime, ARuleTakesOverWhatWasRetainedAndTakesItAlong) {
   set({});
   EXPECT_TRUE(retained("a").empty());
   EXPECT_EQ(entries(), 0U);
+}
+
+// ---- while somebody is setting up
+
+TEST_F(RulesAtRunTime, WhatBeginsToBeKeptWhileSomebodySetsUpIsGivenToHim) {
+  Texts seen;
+  const Subscription retaining = app.subscribe("a", [&](Subscription& s) {
+    s.bind_all([&](const Event& event) { seen.emplace_back(event.data()); });
+    trigger("a", "1", {.retain = Retain::yes});
+  });
+  EXPECT_EQ(seen, Texts{"1"});
+  trigger("a", "2");
+  EXPECT_EQ(seen, (Texts{"1", "2"}));
+  seen.clear();
+  Subscription elsewhere;
+  const Subscription empty = app.subscribe("b", [&](Subscription& s) {
+    s.bind_all([&](const Event& event) { seen.emplace_back(event.data()); });
+    elsewhere = std::move(s);
+    set({history_rule("b")});
+    trigger("b", "1");
+    trigger("b", "2");
+  });
+  EXPECT_EQ(seen, (Texts{"1", "2"}));
+  trigger("b", "3");
+  EXPECT_EQ(seen.size(), 3U);
+  seen.clear();
+  const Subscription from_now_on = app.subscribe(
+      "c",
+      [&](Subscription& s) {
+        s.bind_all([&](const Event& event) { seen.emplace_back(event.data()); });
+        trigger("c", "1", {.retain = Retain::yes});
+      },
+      Since::now());
+  EXPECT_EQ(seen, Texts{});
+}
+
+TEST_F(RulesAtRunTime, WhoIsGivenWhatBeganToBeKeptMayEndThereAndThen) {
+  int seen = 0;
+  Subscription subscription;
+  static_cast<void>(app.subscribe("a", [&](Subscription& s) {
+    s.bind_all([&](const Event&) {
+      ++seen;
+      subscription.reset();
+    });
+    subscription = std::move(s);
+    trigger("a", "1", {.retain = Retain::yes});
+    EXPECT_TRUE(app.trigger("a", "other", "2", {.retain = Retain::yes}));
+  }));
+  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(app.subscribers("a"), 0U);
+  EXPECT_THROW(static_cast<void>(app.subscribe("b",
+                                               [&](Subscription& s) {
+                                                 s.bind_all([](const Event&) { throw 1; });
+                                                 trigger("b", "1", {.retain = Retain::yes});
+                                               })),
+               int);
+  EXPECT_EQ(app.subscribers("b"), 0U);
 }
 
 // ---- where there is a hook

@@ -381,6 +381,25 @@ class Channel final : public ChannelFace {
     return error;
   }
 
+  /// Puts a subscription with what its setup has bound into the channel, unless something is to be given to it first.
+  /// \param keeps   whether it wants what is kept; receives whether that is so: then it has not entered.
+  [[nodiscard]] errc enter_behind_setup(CallbackState& state, Setup& setup, bool& keeps) noexcept {
+    GarbageQueue ready;
+    errc error = errc::ok;
+    {
+      const Lock lock(mutex());  // under which a channel begins to keep
+      keeps = keeps && setup.error == errc::ok && has_state();
+      if (keeps) return errc::ok;
+      state.running = nullptr;
+      setup.entered = true;
+      error = enter_locked(state, nullptr, nullptr, setup.error);
+      collect_if_due(ready);
+    }
+    ready.destroy_all(core_.memory);
+    if (error == errc::ok) report_transitions();
+    return error;
+  }
+
   /// Says what somebody can be given who wants to resume.
   void judge(Standing& place) noexcept {
     if (!place.since.resumes()) return;
@@ -396,9 +415,9 @@ class Channel final : public ChannelFace {
   /// \param setup   of the subscription, which may end inside of a callable.
   /// \pre           judged; the caller holds a reference beside that of the subscription.
   /// \throws        what a callable throws; the subscription has not entered then.
-  [[nodiscard]] errc enter_behind_kept(ReplayedState& state, Setup& setup) {
+  [[nodiscard]] errc enter_behind_kept(CallbackState& state, Standing& place, Setup& setup) {
     const errc error = give_kept(
-        state.place, setup.ended, [&](const Message& message) { give(state, setup, message); },
+        place, setup.ended, [&](const Message& message) { give(state, setup, message); },
         [&] {
           state.running = nullptr;  // who triggers may call, and so end it, before this thread goes on
           setup.entered = true;

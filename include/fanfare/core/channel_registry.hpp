@@ -626,21 +626,28 @@ class ChannelRegistry {
     auto* const state = static_cast<detail::CallbackState*>(subscription.state());
     if (state == nullptr) return subscription;
     if (replayed) return enter_behind_kept(*found, std::move(subscription), std::forward<Setup>(setup));
-    errc setup_error = errc::ok;
-    {
-      const SetupScope scope{*state};
-      std::forward<Setup>(setup)(subscription);
-      if (scope.setup.ended) return subscription;
-      setup_error = scope.setup.error;
-    }
-    // Moved elsewhere: it may end as soon as it has entered, and would take the channel with it.
     ChannelHandle held;
-    if (subscription.state() == nullptr) {
+    const auto hold = [&] {
       found->add_handle();
       held = ChannelHandle{*found};
+    };
+    errc error = errc::ok;
+    {
+      SetupScope scope{*state};
+      std::forward<Setup>(setup)(subscription);
+      if (scope.setup.ended) return subscription;
+      // Moved elsewhere: it may end as soon as it has entered, and would take the channel with it. It enters whoever
+      // holds it now.
+      const bool moved = subscription.state() == nullptr;
+      if (moved) hold();
+      bool keeps = since.replays();
+      error = found->enter_behind_setup(*state, scope.setup, keeps);
+      if (keeps) {           // since the setup began
+        if (!moved) hold();  // a callback may end it
+        detail::Standing place;
+        error = found->enter_behind_kept(*state, place, scope.setup);
+      }
     }
-    // It enters whoever holds it now: the setup may have moved it elsewhere.
-    const errc error = found->enter(*state, nullptr, nullptr, setup_error);
     if (error == errc::ok) return subscription;
     subscription.reset();
     return Subscription{error};
@@ -947,7 +954,7 @@ class ChannelRegistry {
     std::forward<Setup>(setup)(subscription);
     if (scope.setup.ended) return subscription;
     errc error = scope.setup.error;
-    if (error == errc::ok) error = channel.enter_behind_kept(state, scope.setup);
+    if (error == errc::ok) error = channel.enter_behind_kept(state, state.place, scope.setup);
     if (error == errc::ok) return subscription;
     subscription.reset();
     return Subscription{error};
