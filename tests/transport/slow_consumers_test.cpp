@@ -381,6 +381,29 @@ TEST_F(SlowConsumers, WhatMayNotBeDroppedHasTwiceTheRoomAndThenCloses) {
   EXPECT_GT(others.size(), 10U);
 }
 
+TEST_F(SlowConsumers, WhatTheProtocolSaysHasTwiceTheRoomInChannelsThatCloseToo) {
+  const std::string channel = "presence-plain";
+  MemoryClient client = slow({"oldest", channel});
+  for (int i = 0; i < 60; ++i) trigger("oldest", "e", i);
+  EXPECT_GT(client.end().unread(), bound);
+  std::vector<std::unique_ptr<MemoryClient>> others;
+  const auto come = [&] {
+    others.push_back(std::make_unique<MemoryClient>(loop));
+    others.back()->subscribe(channel, user("user-" + std::to_string(others.size()), '"' + std::string(200, 'x') + '"'));
+    loop.run();
+  };
+  for (int i = 0; i < 5; ++i) come();
+  EXPECT_FALSE(client.end().closed());
+  trigger(channel, "e", 0);
+  EXPECT_TRUE(client.end().closed()) << "an event of the channel has no more room than the bound";
+
+  MemoryClient other = slow({"oldest", channel});
+  for (int i = 0; i < 60; ++i) trigger("oldest", "e", i);
+  while (!other.end().closed() && others.size() < 90) come();
+  EXPECT_TRUE(other.end().closed());
+  EXPECT_LT(other.end().unread(), 2 * bound + 500);
+}
+
 // ---- gaps
 
 /// Every number is there, once, as an event or in a gap, in its place.
@@ -437,6 +460,30 @@ TEST_F(SlowConsumers, WhoSeesIdsIsToldWhatItDoesNotGet) {
     expect_no_hole(got, channel, 900);
     client.close();
   }
+}
+
+TEST_F(SlowConsumers, GapsStandInFrontOfWhatCameWhileTheRuleSaidToClose) {
+  const auto follow = [&](SlowConsumer overflow) {
+    ASSERT_FALSE(app.set_channel_rules({{.match = "x", .history = HistoryRule{.count = 1000}, .overflow = overflow}}));
+    loop.advance(1s);
+  };
+  follow(SlowConsumer::drop_oldest);
+  MemoryClient client = slow({"x"});
+  for (int i = 0; i < 6; ++i) trigger("x", "e", i);
+  follow(SlowConsumer::close);
+  for (int i = 6; i < 12; ++i) trigger("x", "e", i);
+  follow(SlowConsumer::drop_oldest);
+  for (int i = 12; i < 60; ++i) trigger("x", "e", i);
+  expect_no_hole(read_all(client), "x", 60);
+  EXPECT_EQ(loop.slow_consumers().closed, 0U);
+}
+
+TEST_F(SlowConsumers, AChannelWithIdsThatClosesStillCloses) {
+  ASSERT_FALSE(app.set_channel_rules({{.match = "x", .history = HistoryRule{.count = 1000}}}));
+  MemoryClient client = slow({"x"});
+  for (int i = 0; i < 60; ++i) trigger("x", "e", i);
+  EXPECT_TRUE(client.end().closed());
+  EXPECT_EQ(loop.slow_consumers(), (SlowConsumerCounts{.closed = 1}));
 }
 
 TEST_F(SlowConsumers, ChannelsWithoutIdsHaveNoGaps) {

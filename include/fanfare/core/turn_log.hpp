@@ -23,6 +23,7 @@ struct LogFrame {
   std::uint64_t sequence = 0;          ///< Its place among all events of the loop.
   std::uint32_t except = nobody;       ///< The number of the connection that must not get it.
   bool gap = false;                    ///< Whether it stands for events of its channel that were dropped.
+  bool protocol = false;               ///< Whether it is the protocol's own, and no event of its channel.
   std::uint64_t channel = no_channel;  ///< Whose it is, if it may be dropped from a backlog.
 };
 static_assert(sizeof(LogFrame) <= 32, "there is one for each event of a turn");

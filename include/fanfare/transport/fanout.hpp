@@ -823,7 +823,7 @@ class Fanout {
               frame, websocket::Opcode::text,
               pusher::frames::event("pusher_internal:subscription_count", channel.subscription.channel(),
                                     pusher::data::subscription_count(count)));
-          log(channel, frame, {});
+          log(channel, frame, {.end = 0, .protocol = true});
         } catch (const std::bad_alloc&) {  // the next change tells
         }
       }
@@ -1002,7 +1002,11 @@ class Fanout {
         excluded_ = true;
       }
     }
-    if (channel.overflow != SlowConsumer::close && !is_protocols(message.name())) about.channel = tag;
+    about.protocol = is_protocols(message.name());
+    // Where there are ids, events are marked whatever the rule says now: a later one may drop them, and what says so has
+    // to stand in front of all that came behind them.
+    const bool droppable = channel.overflow != SlowConsumer::close || channel.subscription.ordered();
+    if (droppable && !about.protocol) about.channel = tag;
     return log(channel, frame, about);
   }
 
@@ -1093,8 +1097,6 @@ class Fanout {
         make_backlog(connection).append(log, sent);
       } else if (!lags_too_much(connection)) {
         connection.backlog->append(log, 0);
-      } else if (channel.overflow == SlowConsumer::close) {
-        overflow(connection);
       } else {
         pieces_.clear();
         for (std::size_t i = 0; i < log->frames().size(); ++i) add_piece(channel, *log, i);
@@ -1121,13 +1123,14 @@ class Fanout {
     std::string_view frame;
     LoopChannel* channel;
     bool event;             // may be dropped
+    bool protocol;          // may not, and has twice the room
     bool dropped = false;   // is not sent
     bool replaced = false;  // likewise, but a later one of its name is
   };
 
   void add_piece(LoopChannel& channel, const TurnLog& log, std::size_t i) {
     const LogFrame& frame = log.frames()[i];
-    pieces_.push_back({frame.sequence, log.frame(i), &channel, frame.channel != LogFrame::no_channel});
+    pieces_.push_back({frame.sequence, log.frame(i), &channel, frame.channel != LogFrame::no_channel, frame.protocol});
   }
 
   /// More waits for a connection than may: makes room for `pieces_`, or drops some of them, as their channels' rules say.
@@ -1137,7 +1140,8 @@ class Fanout {
     Backlog& backlog = *connection.backlog;
     for (std::size_t i = 0; i < pieces_.size() && lags_too_much(connection); ++i) {
       LoopChannel& channel = *pieces_[i].channel;
-      if (channel.overflow == SlowConsumer::close || (!pieces_[i].event && backlog.bytes() > most_of_protocol())) {
+      const bool closes = channel.overflow == SlowConsumer::close && !pieces_[i].protocol;
+      if (closes || (!pieces_[i].event && backlog.bytes() > most_of_protocol())) {
         overflow(connection);
         return false;
       }
