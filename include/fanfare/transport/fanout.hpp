@@ -164,6 +164,7 @@ class Fanout {
     if (membership == nullptr) return false;
     const detail::Membership left = *membership;
     connection.memberships.remove(known->number);
+    forget(*known, connection);
     remove_member(*known, left);
     return true;
   }
@@ -1154,6 +1155,20 @@ class Fanout {
     if (std::none_of(pieces_.begin(), pieces_.end(), lost)) return true;
     put_pieces(backlog);
     return false;
+  }
+
+  /// What waits of a channel that it has left is not sent: it could not be told from what comes if it comes back. No
+  /// gap stands in its place.
+  void forget(const LoopChannel& channel, Connection& connection) noexcept {
+    if (connection.backlog == nullptr || connection.deaf) return;
+    try {
+      connection.backlog->sift(tag(channel), [](const LogFrame* about, std::string_view, std::string&) {
+        return about != nullptr ? Backlog::Fate::drop : Backlog::Fate::stop;
+      });
+    } catch (const std::bad_alloc&) {
+      return fail(connection);
+    }
+    if (connection.backlog->empty()) connection.backlog.reset();
   }
 
   /// Lets one channel's rule decide. What it drops of what waits is gone behind that, what it drops of `pieces_` is marked.
