@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -250,6 +251,54 @@ TEST(RulesAtRunTimeCounts, NumbersOfSubscribersAreToldOnBothSides) {
   after.close();
   loop.run();
   EXPECT_EQ(before.take(), Said{R"(pusher_internal:subscription_count a {"subscription_count":1})"});
+}
+
+TEST(RulesAtRunTimeLimits, ALimitThatIsLiftedRefusesNobody) {
+  for (const std::string channel : {"a", "cache-a"}) {
+    pusher::AppList apps;
+    App& app = *apps.add(options());
+    EXPECT_FALSE(app.set_channel_rules({{.match = "*a", .max_subscribers = 1}}));
+    MemoryTransport loop(apps);
+    MemoryClient first(loop);
+    first.subscribe(channel);
+    EXPECT_TRUE(first.run().front().starts_with("pusher_internal:subscription_succeeded"));
+    MemoryClient second(loop);
+    second.subscribe(channel);
+    EXPECT_TRUE(second.run().front().starts_with("pusher:subscription_error"));
+    EXPECT_FALSE(app.set_channel_rules({}));
+    second.subscribe(channel);
+    EXPECT_TRUE(second.run().front().starts_with("pusher_internal:subscription_succeeded")) << channel;
+    EXPECT_EQ(app.subscribers(channel), 2U);
+  }
+}
+
+TEST(RulesAtRunTimeLimits, WhoIsRefusedChangesNoNumberThatOthersAreTold) {
+  AppOptions counting = options();
+  counting.subscription_count = true;
+  counting.channel_rules = {{.match = "*a", .max_subscribers = 2}};
+  pusher::AppList apps;
+  App& app = *apps.add(std::move(counting));
+  MemoryTransport loop(apps);
+  MemoryTransport elsewhere(apps);
+  for (const std::string channel : {"a", "cache-a"}) {
+    MemoryClient first(loop);
+    MemoryClient second(loop);
+    for (MemoryClient* const client : {&first, &second}) client->subscribe(channel);
+    loop.run();
+    EXPECT_EQ(first.take().back(), "pusher_internal:subscription_count " + channel + R"( {"subscription_count":2})");
+    // In a loop that is in the channel, and in one that is not.
+    for (MemoryTransport* const where : {&loop, &elsewhere}) {
+      MemoryClient third(*where);
+      for (int i = 0; i < 3; ++i) {
+        third.subscribe(channel);
+        where->run();
+        EXPECT_EQ(third.take().size(), 1U);
+        loop.run();
+      }
+      EXPECT_EQ(first.take(), Said{}) << channel;
+    }
+    EXPECT_EQ(app.subscribers(channel), 2U);
+  }
 }
 
 }  // namespace

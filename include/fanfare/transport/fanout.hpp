@@ -447,15 +447,21 @@ class Fanout {
     if (!reserved && connection.memberships.size() - connection.reserved >= app.options().max_channels_per_connection) {
       return JoinResult::over_limit;
     }
+    // Its rule may have changed since the loop has looked at it: 0 is no bound.
+    const std::size_t most = known == nullptr || known->limited ? app.max_subscribers(name) : 0;
+    // Without counting it: a number that does not change is told nobody.
+    if (most != 0 && (known != nullptr ? known->subscription.subscribers() : app.subscribers(name)) >= most) {
+      return JoinResult::too_many_subscribers;
+    }
     try {
       LoopChannel* const entered = known != nullptr ? known : attach(app, key);
       if (entered == nullptr) return JoinResult::refused;
       bool counted = known == nullptr;
-      if (entered->limited) {
+      if (most != 0) {
         // Counted first: of several loops none lets one in too many.
         if (!counted) entered->subscription.add_members(+1);
         counted = true;
-        if (entered->subscription.subscribers() > app.max_subscribers(name)) {
+        if (entered->subscription.subscribers() > most) {
           entered->subscription.add_members(-1);
           tell_count(*entered);
           note_vacated(*entered);
