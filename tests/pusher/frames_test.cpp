@@ -34,6 +34,13 @@ TEST(Frames, AreTheseBytes) {
             R"({"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}"})");
   EXPECT_EQ(frames::subscription_succeeded("x", R"({"presence":{}})"),
             R"({"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{\"presence\":{}}"})");
+  EXPECT_EQ(frames::subscription_succeeded("x", "{}", Resumed::not_asked, true),
+            R"({"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}","replays":true})");
+  EXPECT_EQ(
+      frames::subscription_succeeded("x", "{}", Resumed::yes, true),
+      R"({"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}","replays":true,"resumed":true})");
+  EXPECT_EQ(frames::subscription_succeeded("x", "{}", Resumed::no),
+            R"({"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}","resumed":false})");
   EXPECT_EQ(
       frames::subscription_error("x", "AuthError", "no \"no\"", 401),
       R"({"event":"pusher:subscription_error","channel":"x","data":"{\"type\":\"AuthError\",\"error\":\"no \\\"no\\\"\",\"status\":401}"})");

@@ -170,6 +170,7 @@ TEST_F(KeptTest, IdsRideInFrames) {
   const auto all = frames("history-1");
   ASSERT_EQ(all.size(), 3U);
   EXPECT_FALSE(all[0].contains("resumed"));
+  EXPECT_EQ(all[0].at("replays"), true);
   EXPECT_EQ(all[1].at("id"), all[2].at("id"));
   const auto id = event_id_from(std::string_view(all[1].at("id").as_string()));
   ASSERT_TRUE(id);
@@ -213,6 +214,7 @@ TEST_F(KeptTest, WhoCannotBeToldWhatItMissedIsToldSoAndSentEverything) {
   for (int i = 0; i < 100; ++i) trigger("long", "e", std::string(1000, '.'));
   EXPECT_EQ(come("long", "zzzzzzzzzzzz-00000000001").back(), replayed("long")) << "that is no gap";
   EXPECT_EQ(frames("plain", since).front().at("resumed"), false) << "a channel that keeps nothing";
+  EXPECT_FALSE(frames("plain", since).front().contains("replays"));
 }
 
 TEST_F(KeptTest, WithoutAHistoryNothingIsMissedOnlyWhereNothingCame) {

@@ -235,11 +235,15 @@ namespace frames {
 
 /// The answer to a client that is in the channel now.
 /// \param resumed  where it was asked for, it stands beside the data; official clients pass over it.
+/// \param replays  whether what was kept follows, and `replayed` behind that; likewise.
 [[nodiscard]] inline std::string subscription_succeeded(std::string_view channel, std::string_view data = "{}",
-                                                        Resumed resumed = Resumed::not_asked) {
+                                                        Resumed resumed = Resumed::not_asked, bool replays = false) {
   std::string text = event("pusher_internal:subscription_succeeded", channel, data);
-  if (resumed == Resumed::not_asked) return text;
-  text.replace(text.size() - 1, 1, resumed == Resumed::yes ? R"(,"resumed":true})" : R"(,"resumed":false})");
+  if (resumed == Resumed::not_asked && !replays) return text;
+  text.pop_back();
+  if (replays) text += R"(,"replays":true)";
+  if (resumed != Resumed::not_asked) text += resumed == Resumed::yes ? R"(,"resumed":true)" : R"(,"resumed":false)";
+  text += '}';
   return text;
 }
 

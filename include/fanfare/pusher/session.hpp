@@ -250,12 +250,13 @@ class Session {
   /// \param data     what a client that is in the channel now is told about it, as JSON: `data::presence` on a presence
   ///                 channel.
   /// \param resumed  to a client that has said what it saw last; see `frames::subscription_succeeded`.
+  /// \param replays  whether it is sent what was kept; likewise.
   [[nodiscard]] Action subscribed(std::string_view channel, SubscribeOutcome outcome, std::string_view data = "{}",
-                                  Resumed resumed = Resumed::not_asked) {
+                                  Resumed resumed = Resumed::not_asked, bool replays = false) {
     if (!is_open()) return Nothing{};
     switch (outcome) {
       case SubscribeOutcome::subscribed: {
-        Action action = Send{frames::subscription_succeeded(channel, data, resumed)};
+        Action action = Send{frames::subscription_succeeded(channel, data, resumed, replays)};
         authorized_ = authorized_ || access(ChannelName::kind(channel)) != Access::free;
         return action;
       }

@@ -165,7 +165,7 @@ void welcome(D& driver, C& connection, pusher::Session& session, const Entrance&
                                     : entrance.resumed ? pusher::Resumed::yes
                                                        : pusher::Resumed::no;
     const pusher::Action action =
-        session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data, resumed);
+        session.subscribed(entrance.channel, pusher::SubscribeOutcome::subscribed, data, resumed, entrance.shows_ids);
     const auto* const send = std::get_if<pusher::Send>(&action);
     if (send == nullptr) return;  // it is on its way out
     driver.send_text(connection, send->text);
