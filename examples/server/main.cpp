@@ -9,6 +9,7 @@
 #include <fanfare/store/sqlite.hpp>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -136,6 +137,9 @@ int main(int count, char** values) {
     if (const std::string wrong = open_store(named_app, app_options, code); !wrong.empty()) {
       return complain(wrong, code);
     }
+    // It computes none, and a small outbox is no mistake.
+    app_options.snapshots.bytes =
+        std::min(app_options.snapshots.bytes, options.max_outbox_bytes - std::size_t{64} * 1024);
     fanfare::App& app = server.add_app(std::move(app_options), named_app.webhooks);
     if (!options.development) continue;
     const bool named = !options.pusher_js.empty();

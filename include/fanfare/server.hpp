@@ -46,7 +46,9 @@ struct ServerOptions {
   std::string tls_key{};                  ///< A file in PEM with its key, without a passphrase.
   /// Loops, each with a thread of its own; 0: one loop without a thread, run by `poll`. At most 64.
   unsigned threads = 1;
-  std::size_t max_outbox_bytes = std::size_t{1} << 20U;    ///< What may wait for one connection; see `SlowConsumer`.
+  /// What may wait for one connection; see `SlowConsumer`. At least 64 KiB more than `Limits::data` and
+  /// `SnapshotOptions::bytes` of every application.
+  std::size_t max_outbox_bytes = std::size_t{1} << 20U;
   std::size_t max_mailbox_bytes = std::size_t{64} << 20U;  ///< What may wait for one loop; see `errc::overloaded`.
   std::size_t max_connections = 0;                ///< WebSockets at one time; 0: as many as there are descriptors.
   std::size_t max_message_bytes = 64 * 1024;      ///< Of one WebSocket message of a client.
@@ -336,6 +338,9 @@ class Server {
     constexpr std::size_t more = 64 * 1024;
     if (options_.max_outbox_bytes < more || app.limits.data > options_.max_outbox_bytes - more) {
       return bad("max_outbox_bytes must be at least 64 KiB more than the largest event");
+    }
+    if (app.snapshots.bytes > options_.max_outbox_bytes - more) {
+      return bad("max_outbox_bytes must be at least 64 KiB more than SnapshotOptions::bytes");
     }
     return {};
   }

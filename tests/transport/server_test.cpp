@@ -735,7 +735,9 @@ TEST(ServerSlowReader, LosesNothingWhileItKeepsUp) {
 }
 
 TEST(ServerSlowReader, OneThatPingsWithoutReadingIsClosedToo) {
-  PolledServer server({.max_outbox_bytes = 80'000});
+  AppOptions options = test_app();
+  options.snapshots.bytes = 10'000;
+  PolledServer server({.max_outbox_bytes = 80'000}, options);
   SocketClient client = server.established(4096);
   std::string pings;
   for (int i = 0; i < 1000; ++i) pings += client_frame(0x89, std::string(125, '.'));
@@ -893,6 +895,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadStart{
             "limits", with([](auto&) {}), {app_with([](auto& a) { a.limits.event_name = 0; })}, ServerErrc::bad_app},
         BadStart{"data", with([](auto&) {}), {app_with([](auto& a) { a.limits.data = 1 << 20; })}, ServerErrc::bad_app},
+        BadStart{"snapshots",
+                 with([](auto&) {}),
+                 {app_with([](auto& a) { a.snapshots.bytes = (1 << 20) - (64 << 10) + 1; })},
+                 ServerErrc::bad_app},
+        BadStart{"snapshots_overflow",
+                 with([](auto&) {}),
+                 {app_with([](auto& a) { a.snapshots.bytes = SIZE_MAX - 10; })},
+                 ServerErrc::bad_app},
         BadStart{"data_overflow",
                  with([](auto&) {}),
                  {app_with([](auto& a) { a.limits.data = SIZE_MAX - 10; })},

@@ -133,6 +133,7 @@ TEST_P(SlowSockets, LoseWhatTheirChannelsRuleSaysAndDelayNobody) {
   const CertificateFiles files;
   AppOptions options = test::test_app();
   options.limits.data = 64 * 1024;
+  options.snapshots.bytes = 64 * 1024;
   options.channel_rules = {{.match = "x", .overflow = overflow}};
   PolledServer server({.listen_tls = {"127.0.0.1:0"},
                        .tls_certificate = files.certificate,

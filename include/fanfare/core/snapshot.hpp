@@ -46,7 +46,9 @@ struct Snapshot {
 struct SnapshotOptions {
   /// Clients at one time that wait for a snapshot, or for the rest of one. Who comes then is closed, and comes again.
   std::size_t pending = 10'000;
-  std::size_t bytes = std::size_t{1} << 20U;  ///< One snapshot, as `kept_bytes` counts its events.
+  /// One snapshot, as `kept_bytes` counts its events. An event of it may have as much, so a server wants it to be at
+  /// least 64 KiB less than `ServerOptions::max_outbox_bytes`.
+  std::size_t bytes = std::size_t{512} << 10U;
   /// All that have been answered and are not sent yet; at least `bytes`, to be of use.
   std::size_t pending_bytes = std::size_t{64} << 20U;
   /// A client whose snapshot has not come by then gets in without one; see `App::on_subscribe`. Looked at once a
