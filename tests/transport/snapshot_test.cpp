@@ -519,7 +519,17 @@ TEST_F(SnapshotBounds, WhoComesWhenTooManyWaitIsClosedAndMayComeAgain) {
   EXPECT_EQ(again.run().size(), 3U);
 }
 
-TEST_F(SnapshotTest, ALargeOneComesInPiecesAsItIsRead) {
+class LargeSnapshots : public SnapshotTest {
+ protected:
+  LargeSnapshots() : SnapshotTest(large()) {}
+  static AppOptions large() {
+    AppOptions options = open_app();
+    options.snapshots.bytes = std::size_t{2} << 20U;
+    return options;
+  }
+};
+
+TEST_F(LargeSnapshots, ALargeOneComesInPiecesAsItIsRead) {
   Snapshot large;
   for (int i = 0; i < 400; ++i) large.events.push_back({"part", std::to_string(i) + ' ' + std::string(1000, '.')});
   answer_at_once(std::move(large));
