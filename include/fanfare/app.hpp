@@ -549,7 +549,7 @@ class App {
       void visit(const KeptEvent& event) override {
         const ChannelRule* const rule = rules->find(event.channel);
         const bool has_history = rule != nullptr && rule->history.has_value();
-        const bool ruled = has_history || (rule != nullptr && rule->retain);
+        const bool ruled = rule != nullptr && rule->keeps_events();
         if (!ruled || (event.history && !has_history)) forgotten[std::string(event.channel)] = !ruled;
         if (!ruled) return;
         const auto age = std::max(wall_now - event.time, KeptChange::Clock::duration::zero());

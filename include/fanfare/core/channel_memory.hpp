@@ -420,7 +420,7 @@ class ChannelMemory final : public ChannelState {
   }
 
   [[nodiscard]] static bool keeps_events(const ChannelRule* rule) noexcept {
-    return rule != nullptr && (rule->retain || rule->history);
+    return rule != nullptr && rule->keeps_events();
   }
   [[nodiscard]] static HistoryRule history_of(const ChannelRule* rule) noexcept {
     return rule == nullptr ? HistoryRule{} : rule->history.value_or(HistoryRule{});
@@ -568,7 +568,7 @@ class ChannelMemories final : public ChannelStates {
     return *current_.exchange(list.release(), std::memory_order_seq_cst);
   }
 
-  /// Of channels that are made from now on.
+  /// Of channels that are made from now on, and of those that `review` finds without subscribers.
   [[nodiscard]] SubscribeHooks& hooks() noexcept { return hooks_; }
 
   /// What becomes of slow subscribers of a channel.
@@ -606,7 +606,7 @@ class ChannelMemories final : public ChannelStates {
 
   [[nodiscard]] static bool orders(const ChannelRules& rules, std::string_view channel) noexcept {
     const ChannelRule* const rule = rules.find(channel);
-    return rule != nullptr && (rule->retain || rule->history);
+    return rule != nullptr && rule->keeps_events();
   }
 
   const KeptOptions options_;

@@ -76,6 +76,9 @@ struct ChannelRule {
   /// bound.
   std::size_t max_subscribers = 0;
 
+  /// Whether events are kept, rather than just what becomes of them and of those who come.
+  [[nodiscard]] bool keeps_events() const noexcept { return retain || history.has_value(); }
+
   friend bool operator==(const ChannelRule&, const ChannelRule&) = default;
 };
 
