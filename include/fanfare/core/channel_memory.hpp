@@ -573,18 +573,12 @@ class ChannelMemories final : public ChannelStates {
 
   /// What becomes of slow subscribers of a channel.
   [[nodiscard]] SlowConsumer overflow(std::string_view channel) const noexcept {
-    if (!ruled_.load(std::memory_order_relaxed)) return SlowConsumer::close;
-    const auto rules = this->rules();
-    const ChannelRule* const rule = rules->find(channel);
-    return rule == nullptr ? SlowConsumer::close : rule->overflow;
+    return ruled(channel, &ChannelRule::overflow);
   }
 
   /// How many subscribers a channel may have; 0: no bound.
   [[nodiscard]] std::size_t max_subscribers(std::string_view channel) const noexcept {
-    if (!ruled_.load(std::memory_order_relaxed)) return 0;
-    const auto rules = this->rules();
-    const ChannelRule* const rule = rules->find(channel);
-    return rule == nullptr ? 0 : rule->max_subscribers;
+    return ruled(channel, &ChannelRule::max_subscribers);
   }
 
   [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
@@ -604,6 +598,14 @@ class ChannelMemories final : public ChannelStates {
     const std::shared_ptr<const ChannelRules> rules;
   };
 
+  /// What the rule of a channel says; where there is none, what one says that does not mention it.
+  template <class T>
+  [[nodiscard]] T ruled(std::string_view channel, T ChannelRule::*what) const noexcept {
+    if (!ruled_.load(std::memory_order_relaxed)) return ChannelRule{}.*what;
+    const auto rules = this->rules();
+    const ChannelRule* const rule = rules->find(channel);
+    return rule == nullptr ? ChannelRule{}.*what : rule->*what;
+  }
   [[nodiscard]] static bool orders(const ChannelRules& rules, std::string_view channel) noexcept {
     const ChannelRule* const rule = rules.find(channel);
     return rule != nullptr && rule->keeps_events();
