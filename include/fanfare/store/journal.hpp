@@ -115,24 +115,12 @@ class Journal final : public KeptLog {
   ///                succeed, but for the last.
   /// \complexity    O(1). \progress takes the lock, and never waits for the store.
   [[nodiscard]] std::uint64_t admit(std::size_t bytes) noexcept override {
-    Entries entry;
-#if FANFARE_EXCEPTIONS
-    try {
-#endif
-      entry.emplace_back();
-#if FANFARE_EXCEPTIONS
-    } catch (const std::bad_alloc&) {
-      return 0;
-    }
-#endif
+    Entries entry = make_entry();
     const std::lock_guard lock(mutex_);
     if (stopping_) return 0;
     want_numbers();
-    if (last_ >= reserved_ || !has_room(bytes)) return 0;
+    if (last_ >= reserved_ || !take_room(entry, bytes)) return 0;
     ++admitted_;
-    ++count_;
-    bytes_ += bytes;
-    spare_.splice(spare_.end(), entry);
     return ++last_;
   }
 
@@ -154,21 +142,9 @@ class Journal final : public KeptLog {
 
   std::uint64_t put_forget(KeptChange change) noexcept override {
     const std::size_t bytes = change.channel.size();
-    Entries entry;
-#if FANFARE_EXCEPTIONS
-    try {
-#endif
-      entry.emplace_back();
-#if FANFARE_EXCEPTIONS
-    } catch (const std::bad_alloc&) {
-      return 0;
-    }
-#endif
+    Entries entry = make_entry();
     const std::lock_guard lock(mutex_);
-    if (stopping_ || !has_room(bytes)) return 0;
-    ++count_;
-    bytes_ += bytes;
-    spare_.splice(spare_.end(), entry);
+    if (stopping_ || !take_room(entry, bytes)) return 0;
     return put_locked(std::move(change), bytes);
   }
 
@@ -272,6 +248,28 @@ class Journal final : public KeptLog {
   [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
     if (count_ == options_.changes) return false;
     return count_ == 0 || bytes <= options_.bytes - std::min(bytes_, options_.bytes);
+  }
+
+  /// One, made without the lock; none where there is no memory.
+  [[nodiscard]] static Entries make_entry() noexcept {
+    Entries entry;
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      entry.emplace_back();
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {  // so it stays empty
+    }
+#endif
+    return entry;
+  }
+  /// Takes room for a change, which is to be put into the entry. \returns false where there is none, or no entry.
+  [[nodiscard]] bool take_room(Entries& entry, std::size_t bytes) noexcept {
+    if (entry.empty() || !has_room(bytes)) return false;
+    ++count_;
+    bytes_ += bytes;
+    spare_.splice(spare_.end(), entry);
+    return true;
   }
 
   std::uint64_t put_locked(KeptChange&& change, std::size_t bytes) noexcept {
