@@ -135,6 +135,7 @@ class CallbackWalk {
   void walk(const Slot* slot, const Slot* end, Skip skip) {
     std::size_t called = 0;
     const auto rest = [&] {
+      FANFARE_ALIGN_LOOP();
       for (; slot != end; ++slot) {
         const CallbackFunction function = slot->function();
         if (function == nullptr || skip(*slot)) continue;

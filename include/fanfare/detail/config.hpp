@@ -51,6 +51,14 @@
 #define FANFARE_PUBLIC
 #endif
 
+// In front of a loop whose body is a few instructions long: it then lies in as few cache lines as it can. Where it does not,
+// the same code takes a fifth more time.
+#if defined(__GNUC__) && defined(__x86_64__)
+#define FANFARE_ALIGN_LOOP() __asm__ volatile(".p2align 5")
+#else
+#define FANFARE_ALIGN_LOOP() void(0)
+#endif
+
 #if FANFARE_ASSERTS
 #include <cstdio>
 #include <cstdlib>
