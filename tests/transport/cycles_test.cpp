@@ -55,8 +55,10 @@ std::vector<std::string> channels_of(std::size_t number) {
   return channels;
 }
 
-enum class End { closes, breaks, half_closes, unsubscribes, stays, terminated };
-End end_of(std::size_t number) { return number % 6 == 0 ? End::terminated : static_cast<End>(number / 3 % 5); }
+enum class Leaving { closes, breaks, half_closes, unsubscribes, stays, terminated };
+Leaving end_of(std::size_t number) {
+  return number % 6 == 0 ? Leaving::terminated : static_cast<Leaving>(number / 3 % 5);
+}
 
 std::string channel_data(std::string_view channel, std::size_t number) {
   return channel.starts_with("presence-") ? R"({"user_id":")" + user_of(number) + "\"}" : std::string();
@@ -85,7 +87,7 @@ void expect_all(App& app) {
   ASSERT_EQ(app.user_count("presence-cache-room0"), 5U);
 }
 
-std::size_t count(std::string_view word, std::string_view text) {
+std::size_t occurrences(std::string_view word, std::string_view text) {
   std::size_t times = 0;
   for (std::size_t at = 0; (at = text.find(word, at)) != std::string_view::npos; at += word.size()) ++times;
   return times;
@@ -133,13 +135,13 @@ class MemoryCycles : public testing::Test {
       MemoryClient& client = clients[number];
       std::string all;
       for (const std::string& text : client.take_raw()) all += text;
-      ASSERT_EQ(count("subscription_succeeded", all), channels_of(number).size());
-      ASSERT_EQ(count("signin_success", all), signs_in(number) ? 1U : 0U);
-      ASSERT_EQ(count("error", all), 0U) << all;
+      ASSERT_EQ(occurrences("subscription_succeeded", all), channels_of(number).size());
+      ASSERT_EQ(occurrences("signin_success", all), signs_in(number) ? 1U : 0U);
+      ASSERT_EQ(occurrences("error", all), 0U) << all;
       switch (end_of(number)) {
-        case End::terminated: app.terminate(user_of(number)); break;
-        case End::stays: ++staying; break;
-        case End::unsubscribes:
+        case Leaving::terminated: app.terminate(user_of(number)); break;
+        case Leaving::stays: ++staying; break;
+        case Leaving::unsubscribes:
           for (const std::string& channel : channels_of(number)) client.unsubscribe(channel);
           [[fallthrough]];
         default: client.close();
@@ -308,14 +310,14 @@ TEST(SocketCycles, LeaveNothingInAServer) {
     for (std::size_t number = 0; number < visitors.size(); ++number) {
       Visitor& visitor = visitors[number];
       switch (end_of(number)) {
-        case End::closes:
+        case Leaving::closes:
           if (way(number) == Way::websocket) visitor.socket().send(close_frame(1000));
           break;
-        case End::breaks: visitor.socket().reset(); break;
-        case End::half_closes: visitor.socket().shutdown_write(); break;
-        case End::unsubscribes: visitor.leave_channels(); break;
-        case End::terminated: app.terminate(user_of(number)); break;
-        case End::stays: break;  // until its socket is closed
+        case Leaving::breaks: visitor.socket().reset(); break;
+        case Leaving::half_closes: visitor.socket().shutdown_write(); break;
+        case Leaving::unsubscribes: visitor.leave_channels(); break;
+        case Leaving::terminated: app.terminate(user_of(number)); break;
+        case Leaving::stays: break;  // until its socket is closed
       }
     }
     server.run();

@@ -81,7 +81,7 @@ struct TestDoor final : transport::Door {
   unsigned wakes = 0;
 };
 
-std::string text_of(std::string_view channel, std::string_view event, std::string_view data) {
+std::string payload_of(std::string_view channel, std::string_view event, std::string_view data) {
   std::string text = R"({"event":")";
   text.append(event).append(R"(","channel":")").append(channel).append(R"(","data":")").append(data).append(R"("})");
   return text;
@@ -110,7 +110,7 @@ Texts texts_of(std::string_view wire, std::string* rest = nullptr) {
 }
 
 std::size_t frame_size(std::string_view channel, std::string_view event, std::string_view data) {
-  const std::size_t payload = text_of(channel, event, data).size();
+  const std::size_t payload = payload_of(channel, event, data).size();
   return payload + (payload < 126 ? 2 : payload < 65536 ? 4 : 10);
 }
 
@@ -166,7 +166,7 @@ TEST_F(FanoutTest, SendsAChannelsEventsInOrderAndOneWrite) {
   EXPECT_EQ(a.writes, 0U);
   fanout.flush();
   EXPECT_EQ(fanout.fan(), 0U);
-  const Texts expected{text_of("x", "e", "1"), text_of("x", "e", "2"), text_of("x", "f", "3")};
+  const Texts expected{payload_of("x", "e", "1"), payload_of("x", "e", "2"), payload_of("x", "f", "3")};
   EXPECT_EQ(take(a), expected);
   EXPECT_EQ(take(b), expected);
   EXPECT_EQ(a.writes, 1U);
@@ -185,7 +185,7 @@ TEST_F(FanoutTest, MergesChannelsInTheOrderOfTheEvents) {
   for (int i = 0; i < 12; ++i) {
     const char* const channel = i % 3 == 0 ? "x" : "y";
     app.trigger(channel, "e", std::to_string(i));
-    expected.push_back(text_of(channel, "e", std::to_string(i)));
+    expected.push_back(payload_of(channel, "e", std::to_string(i)));
     if (i % 3 == 0) of_x.push_back(expected.back());
   }
   turn();
@@ -208,8 +208,8 @@ TEST_F(FanoutTest, ExcludesOneConnectionFromOneEvent) {
   app.trigger("x", "e", "4", {.except_socket = "1.78"});
   app.trigger("x", "e", "5", {.except_socket = "nonsense"});
   turn();
-  EXPECT_EQ(take(a),
-            (Texts{text_of("x", "e", "1"), text_of("x", "e", "3"), text_of("x", "e", "4"), text_of("x", "e", "5")}));
+  EXPECT_EQ(take(a), (Texts{payload_of("x", "e", "1"), payload_of("x", "e", "3"), payload_of("x", "e", "4"),
+                            payload_of("x", "e", "5")}));
   EXPECT_EQ(take(b).size(), 5U);
   EXPECT_EQ(a.writes, 1U);
   // Excluded from everything there is: no write at all; and the next turn is an ordinary one.
@@ -219,7 +219,7 @@ TEST_F(FanoutTest, ExcludesOneConnectionFromOneEvent) {
   EXPECT_EQ(take(b).size(), 1U);
   app.trigger("x", "e", "7");
   turn();
-  EXPECT_EQ(take(a), Texts{text_of("x", "e", "7")});
+  EXPECT_EQ(take(a), Texts{payload_of("x", "e", "7")});
 }
 
 TEST_F(FanoutTest, TellsWhatCameOfJoiningAndLeaving) {
@@ -250,8 +250,8 @@ TEST_F(FanoutTest, KeepsApplicationsApart) {
   app.trigger("x", "e", "1");
   other.trigger("x", "e", "2");
   turn();
-  EXPECT_EQ(take(a), Texts{text_of("x", "e", "1")});
-  EXPECT_EQ(take(b), Texts{text_of("x", "e", "2")});
+  EXPECT_EQ(take(a), Texts{payload_of("x", "e", "1")});
+  EXPECT_EQ(take(b), Texts{payload_of("x", "e", "2")});
   EXPECT_FALSE(fanout.leave(other, "x", a));
   EXPECT_TRUE(fanout.leave(other, "x", b));
   fanout.tidy();
@@ -277,7 +277,7 @@ TEST_F(FanoutTest, CountsMembersAndStaysUntilItIsTidied) {
   EXPECT_EQ(fanout.channels(), 1U);
   app.trigger("x", "e", "2");
   turn();
-  EXPECT_EQ(take(b), Texts{text_of("x", "e", "2")});
+  EXPECT_EQ(take(b), Texts{payload_of("x", "e", "2")});
   fanout.leave_all(b);
   fanout.tidy();
   EXPECT_EQ(fanout.channels(), 0U);
@@ -317,7 +317,7 @@ TEST_F(FanoutTest, DropsEventsOfAnEarlierLifeOfTheChannel) {
   ASSERT_EQ(join("x", a), JoinResult::joined);
   app.trigger("x", "e", "new");
   turn();
-  EXPECT_EQ(take(a), Texts{text_of("x", "e", "new")});
+  EXPECT_EQ(take(a), Texts{payload_of("x", "e", "new")});
   // And of another channel that has its place now.
   app.trigger("x", "e", "old");
   fanout.leave_all(a);
@@ -336,7 +336,7 @@ TEST_F(FanoutTest, LeavesAndRejoinsInOneTurn) {
   EXPECT_EQ(join("x", a), JoinResult::joined);
   app.trigger("x", "e", "1");
   turn();
-  EXPECT_EQ(take(a), Texts{text_of("x", "e", "1")});
+  EXPECT_EQ(take(a), Texts{payload_of("x", "e", "1")});
   EXPECT_EQ(take(b).size(), 1U);
   EXPECT_EQ(a.writes, 1U);
   EXPECT_EQ(app.subscribers("x"), 2U);
@@ -393,10 +393,10 @@ TEST_F(FanoutTest, RepliesAndEventsKeepTheirOrderBehindALag) {
   a.window = 1 << 20;
   EXPECT_TRUE(fanout.writable(a));
   EXPECT_EQ(a.backlog, nullptr);
-  EXPECT_EQ(take(a), (Texts{text_of("x", "e", "1"), "hi", text_of("x", "e", "2"), text_of("x", "e", "3")}));
+  EXPECT_EQ(take(a), (Texts{payload_of("x", "e", "1"), "hi", payload_of("x", "e", "2"), payload_of("x", "e", "3")}));
   app.trigger("x", "e", "4");
   turn();
-  EXPECT_EQ(take(a), Texts{text_of("x", "e", "4")});
+  EXPECT_EQ(take(a), Texts{payload_of("x", "e", "4")});
 }
 
 TEST_F(FanoutTest, LaggardsShareTheLogs) {
@@ -624,7 +624,7 @@ TEST(FanoutMemory, ExhaustedAnywhereBreaksConnectionsButNothingElse) {
     for (std::size_t i = 0; i < 4; ++i) {
       for (std::size_t c = 0; c < 4; ++c) {
         in[c][i] = joined[c][i] == JoinResult::joined;
-        if (in[c][i] && sent[c] && i != 3) owed[i].push_back(text_of(names[c], "event", data));
+        if (in[c][i] && sent[c] && i != 3) owed[i].push_back(payload_of(names[c], "event", data));
       }
       std::string rest;
       const Texts came = texts_of(all[i]->wire, &rest);
@@ -650,7 +650,7 @@ TEST(FanoutMemory, ExhaustedAnywhereBreaksConnectionsButNothingElse) {
     EXPECT_EQ(app.trigger("x", "e", "1").error, errc::ok);
     EXPECT_FALSE(fanout.drain());
     fanout.flush();
-    EXPECT_EQ(texts_of(fresh.wire), Texts{text_of("x", "e", "1")}) << n;
+    EXPECT_EQ(texts_of(fresh.wire), Texts{payload_of("x", "e", "1")}) << n;
     fanout.leave_all(fresh);
     for (const auto& connection : port.connections) connection->backlog.reset();
     fanout.close();
@@ -780,7 +780,7 @@ TEST_P(FanoutModel, EveryoneReceivesWhatIsOwed) {
         const TriggerResult result = app.trigger(name(channel), "e", data, {.except_socket = id});
         ASSERT_EQ(result.delivered, lives[channel].attached ? 1U : 0U);
         if (lives[channel].attached) {
-          under_way.push_back({channel, lives[channel].life, text_of(name(channel), "e", data),
+          under_way.push_back({channel, lives[channel].life, payload_of(name(channel), "e", data),
                                frame_size(name(channel), "e", data), except});
         }
         break;
@@ -959,7 +959,7 @@ TEST(FanoutBatches, HoldAsManySendsAsThePortSays) {
   EXPECT_EQ(all.port.queued, 8U);
   EXPECT_EQ(all.port.submitted, 3U);
   for (const TestConnection* member : members) {
-    EXPECT_EQ(texts_of(member->wire), (Texts{text_of("x", "e", "1"), text_of("x", "e", "2")}));
+    EXPECT_EQ(texts_of(member->wire), (Texts{payload_of("x", "e", "1"), payload_of("x", "e", "2")}));
     EXPECT_EQ(member->writes, 1U);
   }
   // Exactly full, and without batches.
@@ -1015,9 +1015,9 @@ TEST(FanoutBatches, GoOnWhereASendWasCutShort) {
       const std::string number = std::to_string(i);
       all.app.trigger("x", "e", number, {.except_socket = i == 1 ? excluded.id() : std::string()});
       all.app.trigger("y", "e", number);
-      owed[0].push_back(text_of("x", "e", number));
+      owed[0].push_back(payload_of("x", "e", number));
       owed[1].push_back(owed[0].back());
-      owed[1].push_back(text_of("y", "e", number));
+      owed[1].push_back(payload_of("y", "e", number));
     }
     Texts owed_excluded = owed[0];
     owed_excluded.erase(owed_excluded.begin() + 1);
@@ -1039,7 +1039,7 @@ TEST(FanoutBatches, GoOnWhereASendWasCutShort) {
     }
     for (Texts* texts : {&owed[0], &owed[1], &owed_excluded}) {
       texts->push_back("hi");
-      texts->push_back(text_of("x", "e", "last"));
+      texts->push_back(payload_of("x", "e", "last"));
     }
     EXPECT_EQ(texts_of(plain.wire), owed[0]) << cut;
     EXPECT_EQ(texts_of(merged.wire), owed[1]) << cut;
@@ -1068,8 +1068,8 @@ TEST(FanoutBatches, AreWrittenWhereTheyWereNotTried) {
       members[i]->window = 1000;
       EXPECT_TRUE(all.fanout.writable(*members[i]));
     }
-    const Texts of_x{text_of("x", "e", "1"), text_of("x", "e", "3")};
-    const Texts of_both{text_of("x", "e", "1"), text_of("y", "e", "2"), text_of("x", "e", "3")};
+    const Texts of_x{payload_of("x", "e", "1"), payload_of("x", "e", "3")};
+    const Texts of_both{payload_of("x", "e", "1"), payload_of("y", "e", "2"), payload_of("x", "e", "3")};
     EXPECT_EQ(texts_of(members[0]->wire), of_x);
     EXPECT_EQ(texts_of(members[1]->wire), of_x);
     EXPECT_EQ(texts_of(members[3]->wire), of_both);
@@ -1099,7 +1099,7 @@ TEST_P(FanoutArena, IsSentBeforeItWouldMove) {
     const std::string data = std::string(size, 'x') + std::to_string(i);
     const char* const channel = i % 2 == 0 ? "x" : "y";
     ASSERT_TRUE(all.app.trigger(channel, "e", data));
-    owed.push_back(text_of(channel, "e", data));
+    owed.push_back(payload_of(channel, "e", data));
     if (i % 2 == 0) of_x.push_back(owed.back());
   }
   ASSERT_FALSE(all.fanout.drain());
@@ -1230,8 +1230,8 @@ TEST(FanoutMemory, ExhaustedInABatchBreaksConnectionsButNothingElse) {
     for (int i = 0; i < 3; ++i) members.push_back(&all.member({"x", "y"}));
     members[1]->window = 10;
     members[4]->window = 40;
-    const Texts of_x{text_of("x", "event", "1"), text_of("x", "event", "3")};
-    const Texts of_both{of_x[0], text_of("y", "event", "2"), of_x[1]};
+    const Texts of_x{payload_of("x", "event", "1"), payload_of("x", "event", "3")};
+    const Texts of_both{of_x[0], payload_of("y", "event", "2"), of_x[1]};
     ASSERT_TRUE(all.app.trigger("x", "event", "1"));
     ASSERT_TRUE(all.app.trigger("y", "event", "2"));
     ASSERT_TRUE(all.app.trigger("x", "event", "3"));

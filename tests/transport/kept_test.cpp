@@ -241,7 +241,7 @@ TEST_F(KeptTest, ANewChannelHasAPlaceToComeBackTo) {
 // ---- long histories
 
 /// Data with a number, of about a kilobyte.
-std::string numbered(int number) { return std::to_string(number) + " " + std::string(1000, '.'); }
+std::string kilobyte(int number) { return std::to_string(number) + " " + std::string(1000, '.'); }
 int number_of(const std::string& said) {
   const std::size_t at = said.find(' ', said.find(' ') + 1);
   return std::stoi(said.substr(at + 1));
@@ -249,14 +249,14 @@ int number_of(const std::string& said) {
 
 TEST_F(KeptTest, ALongHistoryComesInPiecesWhileItGrows) {
   int last = 0;
-  for (; last < 1000; ++last) trigger("long", "e", numbered(last));
+  for (; last < 1000; ++last) trigger("long", "e", kilobyte(last));
   MemoryClient client(loop);
   client.end().limit_window(100'000);
   client.subscribe("long");
   std::vector<int> numbers;
   bool live = false;
   for (int round = 0; round < 2000 && numbers.size() < 2000; ++round) {
-    if (last < 2000) trigger("long", "e", numbered(last++));
+    if (last < 2000) trigger("long", "e", kilobyte(last++));
     loop.run();
     EXPECT_LE(client.end().unread(), 400'000U);
     for (const std::string& said : client.take()) {
@@ -270,7 +270,7 @@ TEST_F(KeptTest, ALongHistoryComesInPiecesWhileItGrows) {
 }
 
 TEST_F(KeptTest, WhoCatchesUpInAPresenceChannelMissesNobodyWhoCameOrWent) {
-  for (int i = 0; i < 500; ++i) trigger("presence-long", "e", numbered(i));
+  for (int i = 0; i < 500; ++i) trigger("presence-long", "e", kilobyte(i));
   MemoryClient slow(loop);
   slow.end().limit_window(70'000);
   slow.subscribe("presence-long", user("slow"));
@@ -295,12 +295,12 @@ TEST_F(KeptTest, WhoCatchesUpInAPresenceChannelMissesNobodyWhoCameOrWent) {
   EXPECT_EQ(people,
             (Said{"pusher_internal:member_added", "pusher_internal:member_added", "pusher_internal:member_removed"}));
   ada.take();
-  trigger("presence-long", "e", numbered(500));
+  trigger("presence-long", "e", kilobyte(500));
   EXPECT_EQ(slow.run().size(), 1U);
 }
 
 TEST_F(KeptTest, WhoLeavesBeforeItHasCaughtUpIsSentNoMore) {
-  for (int i = 0; i < 500; ++i) trigger("long", "e", numbered(i));
+  for (int i = 0; i < 500; ++i) trigger("long", "e", kilobyte(i));
   MemoryClient client(loop);
   client.end().limit_window(70'000);
   client.subscribe("long");
@@ -318,12 +318,12 @@ TEST_F(KeptTest, WhoLeavesBeforeItHasCaughtUpIsSentNoMore) {
 }
 
 TEST_F(KeptTest, WhoFallsBehindTheHistoryIsToldOfTheGap) {
-  for (int i = 0; i < 500; ++i) trigger("long", "e", numbered(i));
+  for (int i = 0; i < 500; ++i) trigger("long", "e", kilobyte(i));
   MemoryClient client(loop);
   client.end().limit_window(70'000);
   client.subscribe("long");
   loop.run();
-  for (int i = 500; i < 11'000; ++i) trigger("long", "e", numbered(i));
+  for (int i = 500; i < 11'000; ++i) trigger("long", "e", kilobyte(i));
   client.end().limit_window(100'000'000);
   const Said said = client.run();
   EXPECT_EQ(said.back(), R"(pusher_internal:replayed long {"gap":true})");
@@ -335,7 +335,7 @@ TEST(KeptMemory, WhoCatchesUpWhenMemoryIsExhaustedIsCountedOutInTheEnd) {
   for (std::size_t n = 0; failed; ++n) {
     ASSERT_LT(n, 2000U);
     App app(three_kinds());
-    for (int i = 0; i < 300; ++i) ASSERT_TRUE(app.trigger("long", "e", numbered(i)));
+    for (int i = 0; i < 300; ++i) ASSERT_TRUE(app.trigger("long", "e", kilobyte(i)));
     RestingPort port;
     RestingDoor door;
     transport::Fanout<RestingPort, transport::Peer> fanout(port, door, {});

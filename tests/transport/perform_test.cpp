@@ -13,31 +13,31 @@ namespace {
 using namespace fanfare;
 using transport::JoinResult;
 
-struct TestConnection : transport::Peer {};
+struct PerformedConnection : transport::Peer {};
 
 // Writes down what it is told.
-struct TestTransport final : transport::Door {
-  TestTransport() : Door(1 << 20) {}
+struct PerformedTransport final : transport::Door {
+  PerformedTransport() : Door(1 << 20) {}
   void wake() noexcept override {}
 
-  void send_text(TestConnection&, std::string_view text) { done.push_back("text " + std::string(text)); }
-  void send_ping(TestConnection&) { done.emplace_back("ping"); }
-  void close(TestConnection&, std::uint16_t code, std::string_view reason) {
+  void send_text(PerformedConnection&, std::string_view text) { done.push_back("text " + std::string(text)); }
+  void send_ping(PerformedConnection&) { done.emplace_back("ping"); }
+  void close(PerformedConnection&, std::uint16_t code, std::string_view reason) {
     done.push_back("close " + std::to_string(code) + ' ' + std::string(reason));
   }
 
-  std::ptrdiff_t write(TestConnection&, std::string_view bytes) noexcept {
+  std::ptrdiff_t write(PerformedConnection&, std::string_view bytes) noexcept {
     return static_cast<std::ptrdiff_t>(bytes.size());
   }
-  void broken(TestConnection&) noexcept {}
-  void overflowed(TestConnection&) noexcept {}
-  TestConnection* find(std::string_view) noexcept { return nullptr; }
-  TestConnection* at(std::uint32_t) noexcept { return nullptr; }
+  void broken(PerformedConnection&) noexcept {}
+  void overflowed(PerformedConnection&) noexcept {}
+  PerformedConnection* find(std::string_view) noexcept { return nullptr; }
+  PerformedConnection* at(std::uint32_t) noexcept { return nullptr; }
 
   std::vector<std::string> done;
 };
-static_assert(transport::Driver<TestTransport, TestConnection>);
-static_assert(!transport::Driver<int, TestConnection>);
+static_assert(transport::Driver<PerformedTransport, PerformedConnection>);
+static_assert(!transport::Driver<int, PerformedConnection>);
 
 using Done = std::vector<std::string>;
 
@@ -56,9 +56,9 @@ class PerformTest : public testing::Test {
   }
 
   App app{{.id = "1", .key = "key", .secret = "secret", .max_channels_per_connection = 1}};
-  TestTransport transport;
-  TestConnection connection;
-  transport::Fanout<TestTransport, TestConnection> fanout{transport, transport, {}};
+  PerformedTransport transport;
+  PerformedConnection connection;
+  transport::Fanout<PerformedTransport, PerformedConnection> fanout{transport, transport, {}};
   pusher::Session session{pusher::SocketId{1, 2}};
 };
 

@@ -70,10 +70,11 @@ struct Shape {
 constexpr Shape slow_shape{.receive_buffer = 8192, .segment = 1000};
 
 // A client that does not wait once it is in its channels.
-class Client {
+class RingClient {
  public:
-  explicit Client(int descriptor, std::function<void()> idle = {}) : idle_(std::move(idle)), descriptor_(descriptor) {}
-  explicit Client(const std::string& endpoint, Shape shape = {}, std::function<void()> idle = {})
+  explicit RingClient(int descriptor, std::function<void()> idle = {})
+      : idle_(std::move(idle)), descriptor_(descriptor) {}
+  explicit RingClient(const std::string& endpoint, Shape shape = {}, std::function<void()> idle = {})
       : idle_(std::move(idle)), descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (shape.receive_buffer != 0) set(SOL_SOCKET, SO_RCVBUF, shape.receive_buffer);
     if (shape.segment != 0) set(IPPROTO_TCP, TCP_MAXSEG, shape.segment);
@@ -86,9 +87,9 @@ class Client {
       throw std::runtime_error("connect");
     }
   }
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-  ~Client() { close(); }
+  RingClient(const RingClient&) = delete;
+  RingClient& operator=(const RingClient&) = delete;
+  ~RingClient() { close(); }
 
   // Until there is such a text in what has come.
   bool receive(std::string_view text) {
@@ -206,7 +207,7 @@ class Client {
   std::string input_;
   bool found_ = false;
 };
-using Clients = std::vector<std::unique_ptr<Client>>;
+using Clients = std::vector<std::unique_ptr<RingClient>>;
 
 class Ring : public testing::Test {
  protected:
@@ -215,8 +216,8 @@ class Ring : public testing::Test {
     const ServerResult started = server.start();
     ASSERT_TRUE(started) << started.text();
   }
-  std::unique_ptr<Client> client(std::initializer_list<const char*> channels, Shape shape = {}) {
-    auto made = std::make_unique<Client>(server.endpoints().front(), shape);
+  std::unique_ptr<RingClient> client(std::initializer_list<const char*> channels, Shape shape = {}) {
+    auto made = std::make_unique<RingClient>(server.endpoints().front(), shape);
     EXPECT_TRUE(made->establish());
     EXPECT_TRUE(server.uses_io_uring());
     for (const char* const channel : channels) EXPECT_TRUE(made->subscribe(channel));
@@ -279,7 +280,7 @@ TEST_F(Ring, QuickAndSlowClientsReceiveEverythingInOrder) {
 TEST_F(Ring, ClientsComeAndGoInTheMiddleOfFloods) {
   constexpr std::size_t many = 80;
   struct Visitor {
-    std::unique_ptr<Client> client;
+    std::unique_ptr<RingClient> client;
     std::size_t first = 0;  // owed to it, at the latest from here on
     std::size_t last = 0;
     bool quick = true;
@@ -296,7 +297,7 @@ TEST_F(Ring, ClientsComeAndGoInTheMiddleOfFloods) {
   };
   const auto come = [&](Visitor& visitor) {
     visitor.quick = random() % 4 != 0;
-    visitor.client = std::make_unique<Client>(server.endpoints().front(), visitor.quick ? Shape{} : slow_shape);
+    visitor.client = std::make_unique<RingClient>(server.endpoints().front(), visitor.quick ? Shape{} : slow_shape);
     if (!visitor.client->establish()) return false;
     visitor.first = stream.begins.size();
     visitor.client->ask_for("x");
@@ -463,8 +464,8 @@ TEST(RingServer, ClientsSeeTheEndWhenTheServerIsDestroyed) {
       if (server != nullptr) server->poll(1ms);
     };
     for (int i = 0; i < 20; ++i) {
-      clients.push_back(std::make_unique<Client>(server->endpoints().front(), Shape{},
-                                                 threads == 0 ? idle : std::function<void()>{}));
+      clients.push_back(std::make_unique<RingClient>(server->endpoints().front(), Shape{},
+                                                     threads == 0 ? idle : std::function<void()>{}));
       ASSERT_TRUE(clients.back()->establish());
       ASSERT_TRUE(clients.back()->subscribe("x"));
     }
@@ -504,7 +505,7 @@ TEST(RingServer, ServesTlsAndHttpFallbacksBeside) {
   Clients plain;
   std::vector<std::unique_ptr<SocketClient>> tls;
   for (int i = 0; i < 24; ++i) {
-    plain.push_back(std::make_unique<Client>(endpoint, i % 6 == 0 ? slow_shape : Shape{}));
+    plain.push_back(std::make_unique<RingClient>(endpoint, i % 6 == 0 ? slow_shape : Shape{}));
     ASSERT_TRUE(plain.back()->establish() && plain.back()->subscribe("x"));
     ASSERT_TRUE(i % 3 != 0 || plain.back()->subscribe("y"));
     if (i % 4 != 0) continue;
@@ -581,8 +582,8 @@ TEST(RingServer, GoesOnWithoutTheRingOnAnotherThread) {
   Clients clients;
   std::vector<Stream> streams(30);
   for (std::size_t i = 0; i < streams.size(); ++i) {
-    clients.push_back(std::make_unique<Client>(server.endpoints().front(), i % 5 == 0 ? slow_shape : Shape{},
-                                               [&] { server.poll(1ms); }));
+    clients.push_back(std::make_unique<RingClient>(server.endpoints().front(), i % 5 == 0 ? slow_shape : Shape{},
+                                                   [&] { server.poll(1ms); }));
     ASSERT_TRUE(clients.back()->establish());
     ASSERT_TRUE(clients.back()->subscribe("x"));
     ASSERT_TRUE(i % 2 != 0 || clients.back()->subscribe("y"));
@@ -645,7 +646,7 @@ TEST(RingLoop, MoreConnectionsThanPlaces) {
   const auto come = [&](std::size_t i) {
     TcpPair pair(random() % 4 == 0 ? 4096 : 0);
     loop->adopt(::dup(pair.server()));
-    clients[i] = std::make_unique<Client>(::dup(pair.client()), idle);
+    clients[i] = std::make_unique<RingClient>(::dup(pair.client()), idle);
     streams[i] = {};
     return clients[i]->establish() && clients[i]->subscribe("x") && (i % 2 == 0 || clients[i]->subscribe("y"));
   };
@@ -716,8 +717,8 @@ TEST(RingServer, SendsWhatOthersSend) {
     Clients clients;
     std::vector<std::string> came(24);
     for (std::size_t i = 0; i < came.size(); ++i) {
-      clients.push_back(std::make_unique<Client>(server.endpoints().front(), i % 6 == 0 ? slow_shape : Shape{},
-                                                 [&] { server.poll(1ms); }));
+      clients.push_back(std::make_unique<RingClient>(server.endpoints().front(), i % 6 == 0 ? slow_shape : Shape{},
+                                                     [&] { server.poll(1ms); }));
       EXPECT_TRUE(clients.back()->establish());
       clients.back()->ask_for("x");
     }
@@ -775,7 +776,7 @@ int serves(ServerOptions options) {
   if (!server.start()) return 1;
   Clients clients;
   for (int i = 0; i < 20; ++i) {
-    clients.push_back(std::make_unique<Client>(server.endpoints().front(), Shape{}, [&] {
+    clients.push_back(std::make_unique<RingClient>(server.endpoints().front(), Shape{}, [&] {
       if (server.poll(1ms) == 0) std::this_thread::sleep_for(1ms);
     }));
     if (!clients.back()->establish() || !clients.back()->subscribe("x")) return 2;

@@ -45,7 +45,7 @@ AppOptions all_policies() {
   return options;
 }
 
-std::string numbered(int i, std::size_t size = 60) {
+std::string padded(int i, std::size_t size = 60) {
   std::string text = std::to_string(i) + ':';
   text.resize(std::max(size, text.size()), '.');
   return text;
@@ -92,7 +92,7 @@ class SlowConsumers : public testing::Test {
   }
   /// Each event in a turn of its own.
   void trigger(std::string_view channel, std::string_view event, int number, std::size_t size = 60) {
-    ASSERT_TRUE(app.trigger(channel, event, numbered(number, size)));
+    ASSERT_TRUE(app.trigger(channel, event, padded(number, size)));
     loop.run();
   }
   /// Lets it read everything that waits. \returns the events and gaps among that.
@@ -225,7 +225,7 @@ TEST_F(SlowConsumers, MoreNamesThanFitAreDroppedFromTheOldestOn) {
 TEST_F(SlowConsumers, OneBurstDropsNothing) {
   for (const char* const channel : {"oldest", "newest", "conflate"}) {
     MemoryClient client = slow({channel}, 10);
-    for (int i = 0; i < 50; ++i) EXPECT_TRUE(app.trigger(channel, "e", numbered(i, 10)));
+    for (int i = 0; i < 50; ++i) EXPECT_TRUE(app.trigger(channel, "e", padded(i, 10)));
     loop.run();
     EXPECT_EQ(numbers(read_all(client)), range(0, 50)) << channel;
     client.close();
@@ -241,7 +241,7 @@ TEST_F(SlowConsumers, InATurnOfSeveralEventsTheNewestFindRoom) {
   trigger("oldest", "e", 0);
   EXPECT_EQ(loop.slow_consumers().dropped_oldest, 1U);
   const std::size_t before = client.end().unread();
-  for (int i = 1; i < 10; ++i) EXPECT_TRUE(app.trigger("oldest", "e", numbered(i)));
+  for (int i = 1; i < 10; ++i) EXPECT_TRUE(app.trigger("oldest", "e", padded(i)));
   loop.run();
   EXPECT_EQ(client.end().unread(), before);
   EXPECT_EQ(loop.slow_consumers().dropped_oldest, 10U);
@@ -287,7 +287,7 @@ TEST_F(SlowConsumers, WhatSeveralChannelsHaveInOneTurnIsDroppedByItsChannel) {
   MemoryClient client = slow({"oldest", "newest", "conflate"}, 10);
   for (int i = 0; i < 300; ++i) {
     for (const char* const channel : {"newest", "oldest", "conflate"}) {
-      EXPECT_TRUE(app.trigger(channel, "e", numbered(i)));
+      EXPECT_TRUE(app.trigger(channel, "e", padded(i)));
     }
     loop.run();
     EXPECT_LT(client.end().unread(), bound + 600);
@@ -323,7 +323,7 @@ TEST_F(SlowConsumers, WhoLeavesAndComesBackIsSentNothingOfTheFirstTime) {
   const std::string channel = "oldest-history";
   for (const int more : {3, 80}) {
     MemoryClient client = slow({channel});
-    const EventId seen = app.trigger(channel, "e", numbered(0)).id;
+    const EventId seen = app.trigger(channel, "e", padded(0)).id;
     loop.run();
     for (int i = 1; i < 6; ++i) trigger(channel, "e", i);
     client.unsubscribe(channel);
@@ -360,7 +360,7 @@ TEST_F(SlowConsumers, ClientsEventsAreNotSentBackWhenTheyAreDropped) {
   MemoryClient other = slow({"private-oldest"}, open_window);
   for (int i = 0; i < 200; ++i) {
     trigger("private-oldest", "e", i);
-    other.trigger("private-oldest", "client-e", numbered(1000 + i));
+    other.trigger("private-oldest", "client-e", padded(1000 + i));
     other.end().limit_window(open_window);
     loop.advance(150ms);
   }
@@ -582,7 +582,7 @@ TEST_P(RandomSlowConsumers, LoseWhatTheirRulesSayAndNothingElse) {
     for (unsigned n = below(8); n != 0; --n) {
       const std::string& channel = channels[below(static_cast<unsigned>(channels.size()))];
       const std::string name = "e" + std::to_string(below(below(2) == 0 ? 3 : 40));
-      ASSERT_TRUE(app.trigger(channel, name, numbered(static_cast<int>(said[channel].size()), below(200))));
+      ASSERT_TRUE(app.trigger(channel, name, padded(static_cast<int>(said[channel].size()), below(200))));
       said[channel].push_back(name);
     }
     loop.run();
@@ -636,7 +636,7 @@ TEST(SlowConsumersMemory, WhoCannotBeServedIsClosedAndNothingIsLost) {
       client.subscribe("oldest-2");
       client.run();
       client.end().limit_window(10);
-      for (int i = 0; i < 45; ++i) ASSERT_TRUE(app.trigger(channel, i % 2 == 0 ? "e" : "f", numbered(i)));
+      for (int i = 0; i < 45; ++i) ASSERT_TRUE(app.trigger(channel, i % 2 == 0 ? "e" : "f", padded(i)));
       loop.run();
       std::vector<bool> triggered;
       Heap::fail_after(n, n % 2 == 0);

@@ -32,13 +32,13 @@ using fanfare::test::PolledServer;
 using fanfare::test::SocketClient;
 using fanfare::test::TlsLayer;
 
-enum class Way : std::uint8_t { tcp, tls, polling };
+enum class Line : std::uint8_t { tcp, tls, polling };
 
 struct Case {
-  Way way;
+  Line way;
   SlowConsumer overflow;
   friend void PrintTo(const Case& c, std::ostream* out) {
-    *out << (c.way == Way::tcp ? "tcp " : c.way == Way::tls ? "tls " : "polling ") << to_string(c.overflow);
+    *out << (c.way == Line::tcp ? "tcp " : c.way == Line::tls ? "tls " : "polling ") << to_string(c.overflow);
   }
 };
 
@@ -51,12 +51,12 @@ struct Got {
 /// A client that reads when it is told to.
 class SlowClient {
  public:
-  SlowClient(PolledServer& server, Way way) : way_(way), server_(&server) {
-    if (way == Way::polling) {
+  SlowClient(PolledServer& server, Line way) : way_(way), server_(&server) {
+    if (way == Line::polling) {
       poll_.emplace(server.client());
       ask_.emplace(server.client());
       EXPECT_TRUE(poll().starts_with("o\n"));
-    } else if (way == Way::tls) {
+    } else if (way == Line::tls) {
       ask_.emplace(
           server.server.tls_endpoints().front(), [&server] { server.server.poll(1ms); }, 4096);
       ask_->put_on(std::make_unique<TlsLayer>());
@@ -87,7 +87,7 @@ class SlowClient {
            std::string(body);
   }
   void say(const std::string& text) {
-    if (way_ != Way::polling) return ask_->send_text(text);
+    if (way_ != Line::polling) return ask_->send_text(text);
     ask_->send(request("xhr_send", boost::json::serialize(boost::json::array{boost::json::value(text)})));
     const auto answer = ask_->receive_answer();
     ASSERT_TRUE(answer && answer->status == 204U);
@@ -103,7 +103,7 @@ class SlowClient {
     std::vector<std::string> all;
     const auto found = [&] { return !all.empty() && all.back().find(text) != std::string::npos; };
     while (!found() && !testing::Test::HasFailure()) {
-      if (way_ != Way::polling) {
+      if (way_ != Line::polling) {
         all.push_back(ask_->receive_text());
         EXPECT_NE(all.back(), "");
         continue;
@@ -120,7 +120,7 @@ class SlowClient {
     return all;
   }
 
-  Way way_;
+  Line way_;
   PolledServer* server_;
   std::optional<SocketClient> ask_;
   std::optional<SocketClient> poll_;
@@ -163,7 +163,7 @@ TEST_P(SlowSockets, LoseWhatTheirChannelsRuleSaysAndDelayNobody) {
     lost += count - got.size();
     ASSERT_LT(got.size(), static_cast<std::size_t>(count));
     // Between two polls nothing is on the wire, and the first can be dropped as any other.
-    const bool first_may_go = way == Way::polling && overflow != SlowConsumer::drop_newest;
+    const bool first_may_go = way == Line::polling && overflow != SlowConsumer::drop_newest;
     ASSERT_EQ(got.front().number == first, !first_may_go);
     ASSERT_TRUE(
         std::is_sorted(got.begin(), got.end(), [](const Got& a, const Got& b) { return a.number <= b.number; }));
@@ -194,7 +194,7 @@ TEST_P(SlowSockets, LoseWhatTheirChannelsRuleSaysAndDelayNobody) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const Way way : {Way::tcp, Way::tls, Way::polling}) {
+  for (const Line way : {Line::tcp, Line::tls, Line::polling}) {
     for (const SlowConsumer overflow : {SlowConsumer::drop_oldest, SlowConsumer::drop_newest, SlowConsumer::conflate}) {
       all.push_back({way, overflow});
     }

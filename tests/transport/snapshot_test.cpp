@@ -556,7 +556,8 @@ TEST_F(LargeSnapshots, ALargeOneComesInPiecesAsItIsRead) {
 class SnapshotMemory : public testing::TestWithParam<std::pair<bool, bool>> {};
 
 TEST_P(SnapshotMemory, WhoWaitsWhenItIsExhaustedIsCountedOutInTheEnd) {
-  const auto [later, for_good] = GetParam();
+  const bool later = GetParam().first;
+  const bool for_good = GetParam().second;
   const std::string channel = "presence-room";
   const auto ada = std::make_shared<const Member>(Member{.user_id = "ada", .user_info = "{}"});
   const Snapshot snapshot = state("x");

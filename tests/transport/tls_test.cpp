@@ -41,7 +41,7 @@ using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 
 Key make_key() { return {EVP_EC_gen("P-256"), &EVP_PKEY_free}; }
 
-std::string text_of(BIO* bio) {
+std::string drained(BIO* bio) {
   char* text = nullptr;
   const long size = BIO_get_mem_data(bio, &text);
   std::string result(text, static_cast<std::size_t>(size));
@@ -53,7 +53,7 @@ std::string key_pem(const Key& key, const char* passphrase = nullptr) {
   BIO* const bio = BIO_new(BIO_s_mem());
   PEM_write_bio_PrivateKey(bio, key.get(), passphrase != nullptr ? EVP_aes_128_cbc() : nullptr, nullptr, 0, nullptr,
                            const_cast<char*>(passphrase));
-  return text_of(bio);
+  return drained(bio);
 }
 
 /// Signed by itself.
@@ -72,7 +72,7 @@ std::string certificate_pem(const Key& key, std::string_view name) {
   BIO* const bio = BIO_new(BIO_s_mem());
   PEM_write_bio_X509(bio, certificate);
   X509_free(certificate);
-  return text_of(bio);
+  return drained(bio);
 }
 
 /// A certificate and its key in files, which go with it.
@@ -180,10 +180,10 @@ TEST(TlsNames, are_there_for_every_value) {
 // ---- connections
 
 /// OpenSSL's client over memory.
-class Client {
+class TlsClient {
  public:
   /// \param version  the only one that it speaks; 0: any.
-  explicit Client(int version = 0) : context_(SSL_CTX_new(TLS_client_method())) {
+  explicit TlsClient(int version = 0) : context_(SSL_CTX_new(TLS_client_method())) {
     SSL_CTX_set_security_level(context_, 0);  // for versions that are no longer safe
     if (version != 0) {
       SSL_CTX_set_min_proto_version(context_, version);
@@ -193,9 +193,9 @@ class Client {
     SSL_set_bio(ssl_, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_connect_state(ssl_);
   }
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-  ~Client() {
+  TlsClient(const TlsClient&) = delete;
+  TlsClient& operator=(const TlsClient&) = delete;
+  ~TlsClient() {
     SSL_free(ssl_);
     SSL_CTX_free(context_);
   }
@@ -249,7 +249,7 @@ class TlsStreamTest : public testing::Test {
     }
     return state;
   }
-  static void to_client(TlsStream& server, Client& client, std::size_t piece = std::string::npos) {
+  static void to_client(TlsStream& server, TlsClient& client, std::size_t piece = std::string::npos) {
     while (!server.pending().empty()) {
       const std::string part(server.pending().substr(0, piece));
       server.sent(part.size());
@@ -257,14 +257,14 @@ class TlsStreamTest : public testing::Test {
     }
   }
   /// Lets both talk until they have nothing more to say.
-  void talk(TlsStream& server, Client& client, std::size_t piece = std::string::npos) {
+  void talk(TlsStream& server, TlsClient& client, std::size_t piece = std::string::npos) {
     client.work();
     for (std::string bytes = client.take(); !bytes.empty() || !server.pending().empty(); bytes = client.take()) {
       to_server(server, bytes, piece);
       to_client(server, client, piece);
     }
   }
-  static std::string subject(const Client& client) {
+  static std::string subject(const TlsClient& client) {
     X509* const certificate = SSL_get1_peer_certificate(client.ssl());
     std::array<char, 100> name{};
     X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name.data(), name.size());
@@ -282,7 +282,7 @@ class TlsExchange : public TlsStreamTest, public testing::WithParamInterface<std
  protected:
   const std::size_t piece = std::get<1>(GetParam());
   TlsStream server{*context};
-  Client client{std::get<0>(GetParam())};
+  TlsClient client{std::get<0>(GetParam())};
 };
 
 INSTANTIATE_TEST_SUITE_P(all, TlsExchange,
@@ -383,7 +383,7 @@ TEST_P(TlsExchange, fails_where_a_byte_was_changed) {
 
 TEST_F(TlsStreamTest, goes_on_behind_a_part_of_what_was_pending) {
   TlsStream server(*context);
-  Client client;
+  TlsClient client;
   talk(server, client);
   EXPECT_EQ(server.seal("first"), 5U);
   const std::string sealed(server.pending());
@@ -401,7 +401,7 @@ TEST_F(TlsStreamTest, goes_on_behind_a_part_of_what_was_pending) {
 TEST_F(TlsStreamTest, may_move) {
   std::vector<TlsStream> servers;
   servers.emplace_back(*context);
-  Client client;
+  TlsClient client;
   client.work();
   to_server(servers[0], client.take());
   servers.emplace_back(*context);  // which moves the first
@@ -414,7 +414,7 @@ TEST_F(TlsStreamTest, may_move) {
 TEST_F(TlsStreamTest, outlives_its_context) {
   TlsStream server(*context);
   context.reset();
-  Client client;
+  TlsClient client;
   talk(server, client);
   EXPECT_EQ(server.state(), TlsState::open);
 }
@@ -424,8 +424,8 @@ TEST_F(TlsStreamTest, has_the_certificate_of_its_time) {
   files.renew("two");
   ASSERT_TRUE(context->reload());
   TlsStream after(*context);
-  Client first;
-  Client second;
+  TlsClient first;
+  TlsClient second;
   talk(before, first);
   talk(after, second);
   EXPECT_EQ(subject(first), "one");
@@ -441,7 +441,7 @@ TEST_F(TlsStreamTest, keeps_the_certificate_where_there_is_no_better_one) {
   std::remove(files.certificate.c_str());
   EXPECT_EQ(context->reload().error(), TlsErrc::no_certificate_file);
   TlsStream server(*context);
-  Client client;
+  TlsClient client;
   talk(server, client);
   EXPECT_EQ(server.state(), TlsState::open);
   EXPECT_EQ(subject(client), "one");
@@ -484,7 +484,7 @@ TEST_F(TlsStreamTest, fails_for_anything_else_that_is_no_tls) {
 
 TEST_F(TlsStreamTest, fails_where_versions_differ) {
   TlsStream server(*context);
-  Client client(TLS1_1_VERSION);
+  TlsClient client(TLS1_1_VERSION);
   talk(server, client);
   EXPECT_EQ(to_string(server.failure()), "no_common_version");
   EXPECT_EQ(client.reason, "tlsv1 alert protocol version") << "the client is told";
@@ -492,7 +492,7 @@ TEST_F(TlsStreamTest, fails_where_versions_differ) {
 
 TEST_F(TlsStreamTest, fails_where_ciphers_differ) {
   TlsStream server(*context);
-  Client client(TLS1_2_VERSION);
+  TlsClient client(TLS1_2_VERSION);
   SSL_set_cipher_list(client.ssl(), "AES128-SHA:ECDHE-ECDSA-AES128-SHA");
   talk(server, client);
   EXPECT_EQ(to_string(server.failure()), "no_common_cipher");
@@ -502,7 +502,7 @@ TEST_F(TlsStreamTest, fails_where_ciphers_differ) {
 TEST_F(TlsStreamTest, agrees_on_http_1_1_alone) {
   constexpr std::array<unsigned char, 12> both{2, 'h', '2', 8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   TlsStream server(*context);
-  Client client;
+  TlsClient client;
   SSL_set_alpn_protos(client.ssl(), both.data(), both.size());
   talk(server, client);
   const unsigned char* agreed = nullptr;
@@ -511,7 +511,7 @@ TEST_F(TlsStreamTest, agrees_on_http_1_1_alone) {
   EXPECT_EQ(std::string(agreed, agreed + size), "http/1.1");
 
   TlsStream another(*context);
-  Client modern;
+  TlsClient modern;
   SSL_set_alpn_protos(modern.ssl(), both.data(), 3);
   talk(another, modern);
   EXPECT_EQ(to_string(another.failure()), "no_common_protocol");
@@ -520,7 +520,7 @@ TEST_F(TlsStreamTest, agrees_on_http_1_1_alone) {
 
 TEST_F(TlsStreamTest, fails_where_the_client_does_not_trust_it) {
   TlsStream server(*context);
-  Client client;
+  TlsClient client;
   SSL_set_verify(client.ssl(), SSL_VERIFY_PEER, nullptr);
   talk(server, client);
   EXPECT_EQ(to_string(server.failure()), "refused_by_client");
@@ -529,7 +529,7 @@ TEST_F(TlsStreamTest, fails_where_the_client_does_not_trust_it) {
 
 TEST_F(TlsStreamTest, does_not_renegotiate) {
   TlsStream server(*context);
-  Client client(TLS1_2_VERSION);
+  TlsClient client(TLS1_2_VERSION);
   talk(server, client);
   ASSERT_EQ(SSL_renegotiate(client.ssl()), 1);
   SSL_do_handshake(client.ssl());
@@ -539,7 +539,7 @@ TEST_F(TlsStreamTest, does_not_renegotiate) {
 
 TEST_F(TlsStreamTest, bounds_what_a_client_can_make_it_say) {
   TlsStream server(*context);
-  Client client(TLS1_3_VERSION);
+  TlsClient client(TLS1_3_VERSION);
   talk(server, client);
   const auto ask = [&] {
     SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED);
@@ -561,7 +561,7 @@ TEST_F(TlsStreamTest, bounds_what_a_client_can_make_it_say) {
 
 TEST_F(TlsStreamTest, may_always_have_something_pending) {
   TlsStream server(*context);
-  Client client(TLS1_3_VERSION);
+  TlsClient client(TLS1_3_VERSION);
   talk(server, client);
   std::string on_the_way;
   for (int i = 0; i < 4'000; ++i) {
@@ -584,11 +584,11 @@ TEST_F(TlsStreamTest, may_always_have_something_pending) {
 TEST_F(TlsStreamTest, resumes_a_session_that_the_client_kept) {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     TlsStream server(*context);
-    Client client(version);
+    TlsClient client(version);
     talk(server, client);
     SSL_SESSION* const session = SSL_get1_session(client.ssl());
     TlsStream again(*context);
-    Client returning(version);
+    TlsClient returning(version);
     SSL_set_session(returning.ssl(), session);
     talk(again, returning);
     EXPECT_EQ(again.state(), TlsState::open);
