@@ -60,11 +60,13 @@ class NamesProgram : public Parts<Env> {
   }
 
  protected:
-  void add(Node& node) {
+  /// \returns whether that took a larger table.
+  bool add(Node& node) {
     const typename Base::Lock lock(mutex);
     fanfare::detail::Garbage* replaced = nullptr;
     Env::require(index.insert(node, this->memory, replaced), "there is no memory");
     if (replaced != nullptr) domain.retire(garbage, *replaced, domain.advance());
+    return replaced != nullptr;
   }
   /// \param node   is null afterwards.
   void erase(Node*& node) {
@@ -140,27 +142,30 @@ class LookupRebuild : public NamesProgram<Env> {
   static constexpr std::size_t threads = 2;
   LookupRebuild() {
     this->add(*this->comes);
-    this->add(*fourth);  // the next one needs a larger table
+    this->add(*fourth);
+    this->add(*fifth);
     this->collect();
   }
   ~LookupRebuild() {
     // The table must not be asked for these any more.
     this->free(*fourth);
     this->free(*fifth);
+    this->free(*sixth);
   }
   void run(std::size_t thread) {
     if (thread == 0) {
       Env::require(this->visit("stays"), "a name that is there is not found");
     } else {
-      this->add(*fifth);
+      Env::require(this->add(*sixth), "the table had room for a name that was to need a larger one");
       this->collect();
     }
   }
-  void end() { Env::require(this->visit("fifth"), "a name that was added is not found"); }
+  void end() { Env::require(this->visit("sixth"), "a name that was added is not found"); }
 
  private:
   NamedNode<Env>* fourth = this->template make<NamedNode<Env>>("fourth");
   NamedNode<Env>* fifth = this->template make<NamedNode<Env>>("fifth");
+  NamedNode<Env>* sixth = this->template make<NamedNode<Env>>("sixth");
 };
 
 template <class Env>
@@ -168,13 +173,17 @@ class LookupAdd : public NamesProgram<Env> {
  public:
   static constexpr const char* name = "lookup | add";
   static constexpr std::size_t threads = 2;
+  LookupAdd() {
+    this->add(*this->comes);
+    this->collect();
+  }
   ~LookupAdd() { this->free(*fresh); }
   void run(std::size_t thread) {
     if (thread == 0) {
       this->visit("fresh");
     } else {
       fresh = this->template make<NamedNode<Env>>("fresh");
-      this->add(*fresh);
+      Env::require(!this->add(*fresh), "the table had no room");
     }
   }
   void end() { Env::require(this->visit("fresh"), "a name that was added is not found"); }
