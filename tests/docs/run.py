@@ -12,6 +12,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^( *)```cpp\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -40,7 +41,10 @@ def check(compiler, source):
     if "int main" not in source.read_text():
         return run(compiler, *FLAGS, "-fsyntax-only", source)
     program = source.with_suffix("")
-    return run(compiler, *FLAGS, source, *LIBRARIES, "-o", program) or run(program.resolve(), timeout=10)
+    if problem := run(compiler, *FLAGS, source, *LIBRARIES, "-o", program):
+        return problem
+    with tempfile.TemporaryDirectory() as where:  # what it writes is in nobody's way, nor found by the next run
+        return run(program.resolve(), timeout=10, where=where)
 
 
 def main():
