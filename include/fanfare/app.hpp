@@ -132,7 +132,7 @@ struct AppOptions {
   /// A client that has been in no channel, and not signed in, for so long is closed; 0: never.
   std::chrono::seconds idle_timeout{0};
   std::vector<std::string> allowed_origins{};  ///< Hosts that pages may come from, `*.` in front allowed; empty: all.
-  Limits limits{.data = 10 * 1024};            ///< Of names, data and channels.
+  Limits limits{.data = 10'240};               ///< Of names, data and channels.
 
   /// Which channels keep what for those who come later; the first that matches a channel holds for it. See `ChannelRules`
   /// for what is refused: rules with a problem are as none. `App::set_channel_rules` has others hold later.

@@ -283,7 +283,7 @@ class Backlog {
   /// Lets `f` append to a log of this connection alone at the end of the queue.
   template <class F>
   void copy(std::size_t bytes, bool started, F f) {
-    constexpr std::size_t grow_to = 64 * 1024;
+    constexpr std::size_t grow_to = std::size_t{64} * 1024;
     if (parts_.empty() || !parts_.back().own || parts_.back().log->bytes().size() >= grow_to) {
       Part part{pool_->take_small(bytes), 0, bytes, true, started};
       f(*part.log);

@@ -708,7 +708,7 @@ class ChannelRegistry {
         error != errc::ok) {
       return Subscription{error};
     }
-    return attach(ReservedChannel{channel}, std::move(sink));
+    return attach(ReservedChannel{channel}, std::forward<S>(sink));
   }
   /// The same in a channel of the protocol's own.
   template <class S>
@@ -718,7 +718,7 @@ class ChannelRegistry {
                   "fanfare: attach: the type does not satisfy the concept fanfare::Sink, or its move may throw");
     ChannelType* found = nullptr;
     if (const errc error = acquire(channel, found); error != errc::ok) return Subscription{error};
-    Subscription subscription = make_subscription<SinkState<S>>(*found, std::move(sink));
+    Subscription subscription = make_subscription<SinkState<S>>(*found, std::forward<S>(sink));
     void* const kept =
         subscription.state() == nullptr ? nullptr : &static_cast<SinkState<S>*>(subscription.state())->sink;
     return enter(*found, std::move(subscription), &detail::OperationsOf<S>::value, kept);

@@ -146,7 +146,9 @@ class NameIndex {
     // Neither what chooses a stripe nor, in tables of a size that occurs, the position.
     return static_cast<Word>(hash >> 52U) & tags;
   }
-  [[nodiscard]] static Node* node_of(Word word) noexcept { return reinterpret_cast<Node*>(word & ~tags); }
+  [[nodiscard]] static Node* node_of(Word word) noexcept {
+    return reinterpret_cast<Node*>(word & ~tags);  // NOLINT(performance-no-int-to-ptr): an address and a tag
+  }
   [[nodiscard]] static Word word_of(Node& node) noexcept {
     static_assert(alignof(Node) > tags);
     return reinterpret_cast<Word>(&node) | tag_of(node.hash());

@@ -111,7 +111,7 @@ class LogPool {
  public:
   /// \param keep         so many unused logs stay.
   /// \param keep_bytes   with so much memory at most; see `TurnLog::clear`.
-  explicit LogPool(std::size_t keep = 64, std::size_t keep_bytes = 64 * 1024) noexcept
+  explicit LogPool(std::size_t keep = 64, std::size_t keep_bytes = std::size_t{64} * 1024) noexcept
       : keep_(keep), keep_bytes_(keep_bytes) {}
   LogPool(const LogPool&) = delete;
   LogPool& operator=(const LogPool&) = delete;

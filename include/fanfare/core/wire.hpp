@@ -239,10 +239,11 @@ class JsonString {
 
   static std::size_t sum(__m128i bytes) noexcept {
     const __m128i halves = _mm_sad_epu8(bytes, _mm_setzero_si128());
-    return static_cast<std::size_t>(_mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4));
+    return static_cast<std::size_t>(_mm_cvtsi128_si32(halves)) + static_cast<std::size_t>(_mm_extract_epi16(halves, 4));
   }
 
-  static constexpr std::size_t longest_run = 254 * 16;  // a byte can count 255 blocks, and one of them is not whole
+  static constexpr std::size_t longest_run =
+      std::size_t{254} * 16;  // a byte can count 255 blocks, and one of them is not whole
 
   /// By how much a text grows. \pre it is no longer than a run.
   static std::size_t growth(std::string_view text) noexcept {
