@@ -53,9 +53,8 @@ using transport::WebhookError;
 using transport::WebhookFailure;
 using transport::WebhookSender;
 using transport::WebhookSenderOptions;
-using Kind = AppEvent::Kind;
 
-AppEvent missed(std::string channel) { return {.kind = Kind::cache_miss, .channel = std::move(channel)}; }
+AppEvent missed(std::string channel) { return {.kind = AppEvent::Kind::cache_miss, .channel = std::move(channel)}; }
 
 // ---- certificates
 
@@ -618,7 +617,7 @@ TEST_F(WebhookSenderTest, a_channel_that_is_held_up_holds_up_no_other) {
   make();
   add(to({target.url()}));
   sender->post(0, missed("bad"));
-  sender->post(0, {.kind = Kind::subscription_count, .channel = "bad", .count = 1});
+  sender->post(0, {.kind = AppEvent::Kind::subscription_count, .channel = "bad", .count = 1});
   ASSERT_TRUE(until([&] { return sender->counters(0).failed == 2; }));
   for (int i = 0; i < 10; ++i) sender->post(0, missed("good-" + std::to_string(i % 3)));
   ASSERT_TRUE(until([&] { return sender->counters(0).delivered == 10; }));
@@ -738,8 +737,10 @@ TEST_F(WebhookTls, a_large_body_goes_through) {
   Target target(context, &identity);
   make({.ca_file = trusted.name});
   add(to({target.url("/", "localhost")}));
-  sender->post(
-      0, {.kind = Kind::client_event, .channel = "private-a", .event = "client-a", .data = std::string(500000, 'x')});
+  sender->post(0, {.kind = AppEvent::Kind::client_event,
+                   .channel = "private-a",
+                   .event = "client-a",
+                   .data = std::string(500000, 'x')});
   ASSERT_TRUE(until([&] { return sender->counters(0).delivered == 1; }));
   EXPECT_GT(target.requests.front().body.size(), 500000U);
 }
@@ -750,7 +751,7 @@ TEST_F(WebhookTls, a_body_that_nobody_reads_ends_with_its_time) {
   Target plain(context);
   make({.response_timeout = 100ms, .ca_file = trusted.name});
   add(to({secure.url("/", "localhost"), plain.url()}));
-  sender->post(0, {.kind = Kind::client_event,
+  sender->post(0, {.kind = AppEvent::Kind::client_event,
                    .channel = "private-a",
                    .event = "client-a",
                    .data = std::string(std::size_t{8} << 20U, 'x')});

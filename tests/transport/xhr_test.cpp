@@ -24,7 +24,6 @@ using namespace std::string_literals;
 using namespace std::string_view_literals;
 using websocket::Opcode;
 using xhr::Converted;
-using xhr::Kind;
 using xhr::SendError;
 
 // ---- paths
@@ -45,22 +44,22 @@ const std::string longest_key(xhr::longest_key, 'k');
 const std::string long_path = "/app/" + longest_key + "/0/abcdefgh/xhr";
 const std::string too_long_path = "/app/k" + longest_key + "/0/abcdefgh/xhr";
 
-constexpr xhr::Address streaming{"key", 17, "0a1b2c3v", Kind::streaming};
+constexpr xhr::Address streaming{"key", 17, "0a1b2c3v", xhr::Kind::streaming};
 INSTANTIATE_TEST_SUITE_P(
     good, XhrPath,
     testing::Values(Path{"", "/app/key/17/0a1b2c3v/xhr_streaming", streaming},
-                    Path{"", "/app/key/17/0a1b2c3v/xhr", xhr::Address{"key", 17, "0a1b2c3v", Kind::polling}},
-                    Path{"", "/app/key/17/0a1b2c3v/xhr_send", xhr::Address{"key", 17, "0a1b2c3v", Kind::send}},
+                    Path{"", "/app/key/17/0a1b2c3v/xhr", xhr::Address{"key", 17, "0a1b2c3v", xhr::Kind::polling}},
+                    Path{"", "/app/key/17/0a1b2c3v/xhr_send", xhr::Address{"key", 17, "0a1b2c3v", xhr::Kind::send}},
                     Path{"", "/pusher/app/key/17/0a1b2c3v/xhr_streaming", streaming},
                     Path{"/x", "/x/app/key/17/0a1b2c3v/xhr_streaming", streaming},
                     Path{"/x", "/pusher/app/key/17/0a1b2c3v/xhr_streaming", streaming},
                     Path{"/pusher", "/pusher/app/key/17/0a1b2c3v/xhr_streaming", streaming},
                     Path{"/app", "/app/app/key/17/0a1b2c3v/xhr_streaming", streaming},
-                    Path{"", "/app/key/0/00000000/xhr", xhr::Address{"key", 0, "00000000", Kind::polling}},
-                    Path{"", "/app/key/007/abcdefgh/xhr", xhr::Address{"key", 7, "abcdefgh", Kind::polling}},
-                    Path{"", "/app/key/999/ABCDEFGH/xhr", xhr::Address{"key", 999, "ABCDEFGH", Kind::polling}},
-                    Path{"", "/app/k%20/1/abcdefgh/xhr", xhr::Address{"k%20", 1, "abcdefgh", Kind::polling}},
-                    Path{"", long_path, xhr::Address{longest_key, 0, "abcdefgh", Kind::polling}}));
+                    Path{"", "/app/key/0/00000000/xhr", xhr::Address{"key", 0, "00000000", xhr::Kind::polling}},
+                    Path{"", "/app/key/007/abcdefgh/xhr", xhr::Address{"key", 7, "abcdefgh", xhr::Kind::polling}},
+                    Path{"", "/app/key/999/ABCDEFGH/xhr", xhr::Address{"key", 999, "ABCDEFGH", xhr::Kind::polling}},
+                    Path{"", "/app/k%20/1/abcdefgh/xhr", xhr::Address{"k%20", 1, "abcdefgh", xhr::Kind::polling}},
+                    Path{"", long_path, xhr::Address{longest_key, 0, "abcdefgh", xhr::Kind::polling}}));
 INSTANTIATE_TEST_SUITE_P(
     other, XhrPath,
     testing::Values(Path{"", "", {}}, Path{"", "/", {}}, Path{"", "/app/", {}}, Path{"", "/app/key", {}},
@@ -295,9 +294,9 @@ TEST(XhrError, has_a_name_a_sentence_and_a_status) {
   }
   EXPECT_EQ(to_string(xhr::ConvertError::bad_frame), "bad_frame");
   EXPECT_EQ(message(xhr::ConvertError::none), "no error");
-  EXPECT_EQ(to_string(Kind::streaming), "streaming");
-  EXPECT_EQ(to_string(Kind::polling), "polling");
-  EXPECT_EQ(to_string(Kind::send), "send");
+  EXPECT_EQ(to_string(xhr::Kind::streaming), "streaming");
+  EXPECT_EQ(to_string(xhr::Kind::polling), "polling");
+  EXPECT_EQ(to_string(xhr::Kind::send), "send");
 }
 
 // ---- answers
