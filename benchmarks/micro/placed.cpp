@@ -1,6 +1,6 @@
 // The same as fanout/fanfare and fanout/plain_loop, each compiled eight times with a different number of bytes in
-// front of its loop, or in the functions before it. Where a loop happens to lie moves identical code by a fifth; the best of the eight of one
-// against the best of the eight of the other says what the code itself costs.
+// front of its loop, or in the functions before it. Where a loop happens to lie moves identical code by a fifth; the
+// best of the eight of one against the best of the eight of the other says what the code itself costs.
 //
 // One iteration is one trigger to N subscribers.
 #include "work.hpp"
