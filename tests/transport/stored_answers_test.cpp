@@ -264,11 +264,16 @@ TEST_F(ImpatientStoredAnswers, AStoreThatSaysNothingIsNotWaitedForForever) {
   EXPECT_EQ(status(backend), 404U);
 }
 
-TEST_F(ImpatientStoredAnswers, EachAnswerHasItsOwnTime) {
+class PatientStoredAnswers : public StoredAnswers {
+ protected:
+  PatientStoredAnswers() : StoredAnswers({.request_timeout = 5s}) {}
+};
+
+TEST_F(PatientStoredAnswers, EachAnswerHasItsOwnTime) {
   SocketClient backend = server.client();
   nowhere->hold(true);
   backend.send(event("kept-1"));
-  EXPECT_FALSE(backend.receive_answer(false, 900ms));
+  EXPECT_FALSE(backend.receive_answer(false, 3500ms));
   backend.send(event("kept-1"));
   EXPECT_EQ(status(backend), 500U);
   EXPECT_TRUE(silent(backend)) << "the younger one has not waited as long";
