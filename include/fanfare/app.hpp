@@ -4,6 +4,8 @@
 #pragma once
 
 #include <fanfare/core/channel_memory.hpp>
+#include <fanfare/core/channel_name.hpp>
+#include <fanfare/core/held_events.hpp>
 #include <fanfare/core/kept_log.hpp>
 #include <fanfare/core/roster.hpp>
 #include <fanfare/core/snapshot.hpp>
@@ -85,15 +87,17 @@ struct AppEvent {
     client_event,        ///< A client sent an event to others.
     cache_miss,          ///< Somebody came to a cache channel that had nothing.
     subscription_count,  ///< The number of a channel's subscribers changed.
+    event_held,          ///< An event that was held has gone out, or will not; see `App::trigger_held`.
     store_trouble,  ///< `AppOptions::store` fails, as `data` says, or works again: then that is empty. No webhook's.
   };
   Kind kind = Kind::channel_occupied;
   std::string channel{};
-  std::string user_id{};    ///< Of a member; of a client event on a presence channel.
-  std::string event{};      ///< Of a client event.
-  std::string data{};       ///< Of a client event; of `store_trouble`.
-  std::string socket_id{};  ///< Of a client event.
-  std::size_t count = 0;    ///< Of `subscription_count`.
+  std::string user_id{};                    ///< Of a member; of a client event on a presence channel.
+  std::string event{};                      ///< Of a client event; of one that was held.
+  std::string data{};                       ///< Of a client event; of `store_trouble`.
+  std::string socket_id{};                  ///< Of a client event.
+  std::size_t count = 0;                    ///< Of `subscription_count`.
+  HoldOutcome outcome = HoldOutcome::sent;  ///< Of `event_held`.
 
   friend bool operator==(const AppEvent&, const AppEvent&) = default;
 };
@@ -140,6 +144,7 @@ struct AppOptions {
   RetainedRule retained{};                          ///< Bounds of what one channel retains.
   std::size_t kept_bytes = std::size_t{64} << 20U;  ///< What all channels keep together; see `KeptBudget`.
   SnapshotOptions snapshots{};                      ///< Bounds of what `App::on_subscribe` computes.
+  HoldLimits held{};                                ///< Bounds of what `App::trigger_held` holds.
 
   /// Where what channels keep outlives the program; null: nowhere. For one application alone. It is read when the
   /// application is made; see `App::store_trouble`. What `channel_rules` do not keep then is forgotten in it, for good.
@@ -178,11 +183,17 @@ class App {
                    .encoder = &encoder_,
                    .states = &memories_,
                    .on_occupied = occupied_hook(AppEvent::Kind::channel_occupied),
-                   .on_vacated = occupied_hook(AppEvent::Kind::channel_vacated)}) {
+                   .on_vacated = occupied_hook(AppEvent::Kind::channel_vacated)}),
+        held_(options_.held) {
     if (options_.store != nullptr) load();
   }
   App(const App&) = delete;
   App& operator=(const App&) = delete;
+  ~App() {
+    for (auto& [channel, events] : held_.take_all()) {
+      for (detail::HeldEvent& held : events) ended(held, HoldOutcome::closed, {.error = errc::closed});
+    }
+  }
 
   [[nodiscard]] const std::string& id() const noexcept { return options_.id; }
   [[nodiscard]] const std::string& key() const noexcept { return options_.key; }
@@ -213,6 +224,37 @@ class App {
     return channels_.trigger(channels, event, data, options);
   }
 
+  /// Sends an event when those are there whom it is for: at once if they are, else as soon as they have come, to them
+  /// and all who are there then. Later events do not wait for it. For an event that tells of a change, and means nothing
+  /// to who comes much later; for a state, see `ChannelRule::retain`.
+  ///
+  /// What is held is not kept for anybody: it counts as triggered when it goes out. It is lost with the program. Clients and
+  /// who subscribes with a setup or an inbox are noticed at once; who binds later, and who comes through `App::channels`,
+  /// by the next `tick`, within a second. `TriggerOptions::kept` is filled only
+  /// where the event goes out at once. If the trigger is refused when they are there as `overloaded`, `out_of_memory` or
+  /// `nested_too_deep`, it is tried again until the time is up. What callbacks throw then stays inside.
+  ///
+  /// \returns    errors as those of `trigger`, and `overloaded` where `AppOptions::held` leaves no room. Nobody got it then.
+  /// \throws     `std::bad_alloc`; what callbacks throw, if the event goes out at once.
+  /// \progress   locks the channel. \complexity that of a trigger, and O(log channels + held for this one).
+  HoldResult trigger_held(std::string_view channel, std::string_view event, Data data, Hold hold = {},
+                          const TriggerOptions& options = {}) {
+    ChannelHandle handle = channels_.channel(channel);
+    if (const errc error = handle.error(); error != errc::ok) return {.result = {.error = error}};
+    if (const errc error = check_event_name(event, options_.limits.event_name); error != errc::ok) {
+      return {.result = {.error = error}};
+    }
+    if (data.text().size() > options_.limits.data) return {.result = {.error = errc::data_too_large}};
+    detail::HeldEvent held(std::move(handle), event, data.text(), options, std::move(hold));
+    if (those_are_there(held)) return {.result = held.channel.trigger(event, data, options)};
+    if (const errc error = held_.add(std::move(held)); error != errc::ok) return {.result = {.error = error}};
+    // Who came in between has not seen it, and is seen now.
+    subscribed(channel);
+    return {.held = true};
+  }
+  /// How many events are held; a moment's view.
+  [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
+
   /// What is wrong with the store, as an English sentence without a full stop; empty: nothing, or there is none. If it
   /// could not be read at first, that stays: nothing is to be triggered then on channels that keep something.
   [[nodiscard]] std::string_view store_trouble() const noexcept {
@@ -236,10 +278,10 @@ class App {
   template <class Setup>
     requires(!detail::NamesPlace<Setup>)
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
-    return channels_.subscribe(channel, std::forward<Setup>(setup), since);
+    return noticed(channel, channels_.subscribe(channel, std::forward<Setup>(setup), since));
   }
   [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox, Since since = {}) {
-    return channels_.subscribe(channel, inbox, since);
+    return noticed(channel, channels_.subscribe(channel, inbox, since));
   }
 
   /// Lets the host compute what a client is sent that comes to a channel: its state, for this one client.
@@ -423,8 +465,26 @@ class App {
     }
     evict();
     channels_.expire(now);
+    if (!held_.empty()) {
+      const auto due = [&](const detail::HeldEvent& held) { return held.until <= now || those_are_there(held); };
+      release(held_.take(due), now);
+    }
     tell_of_store();
     tell();  // what was noted where nobody may be told
+  }
+
+  /// Sends what was held for somebody who has just come to a channel. For who counts subscribers in without
+  /// `App::subscribe`: behind that, and where an event that is triggered now reaches them.
+  void subscribed(std::string_view channel) noexcept {
+    if (held_.empty()) return;
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      release(held_.take(channel, [&](const detail::HeldEvent& held) { return those_are_there(held); }));
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {  // a later `tick` finds it
+    }
+#endif
   }
 
   /// Counts a client in, unless there are `AppOptions::max_connections` already.
@@ -492,13 +552,14 @@ class App {
   void note(AppEvent event, F complete) noexcept {
     if (!tells()) return;
     const std::lock_guard lock(events_mutex_);
-    complete(event);
 #if FANFARE_EXCEPTIONS
     try {
+      complete(event);
       if (events_.size() < most_events) return events_.push_back(std::move(event));
     } catch (const std::bad_alloc&) {  // as if there were no room
     }
 #else
+    complete(event);
     if (events_.size() < most_events) return events_.push_back(std::move(event));
 #endif
     ++events_dropped_;
@@ -525,6 +586,59 @@ class App {
 
  private:
   static constexpr std::size_t most_events = 1U << 16U;
+
+  template <class S>
+  [[nodiscard]] S noticed(std::string_view channel, S subscription) {
+    if (subscription) subscribed(channel);
+    return subscription;
+  }
+
+  /// Whether those are in the channel whom the event is for. Locks the channel: who is not seen, and has not seen that
+  /// something is held, does so behind that lock.
+  [[nodiscard]] bool those_are_there(const detail::HeldEvent& held) const noexcept {
+    bool there = false;
+    channels_.look_at_state(held.channel.name(), [&](ChannelState* state) {
+      if (held.user.empty()) {
+        there = held.channel.subscribers() >= held.subscribers;
+      } else if (state != nullptr) {
+        there = static_cast<const ChannelMemory*>(state)->roster.contains(held.user);
+      }
+    });
+    return there;
+  }
+
+  void release(std::vector<detail::HeldEvent> events,
+               detail::HeldEvent::Clock::time_point now = detail::HeldEvent::Clock::now()) noexcept {
+    for (detail::HeldEvent& held : events) {
+      TriggerResult result;
+      if (held.until <= now && !those_are_there(held)) {
+        ended(held, HoldOutcome::expired, result);
+        continue;
+      }
+#if FANFARE_EXCEPTIONS
+      try {
+#endif
+        result = held.trigger();
+        const bool again = result.error == errc::overloaded || result.error == errc::out_of_memory ||
+                           result.error == errc::nested_too_deep;
+        if (again && now < held.until && held_.add(std::move(held)) == errc::ok) continue;
+#if FANFARE_EXCEPTIONS
+      } catch (...) {  // of a callback: all others have got it
+      }
+#endif
+      ended(held, result ? HoldOutcome::sent : HoldOutcome::refused, result);
+    }
+  }
+
+  void ended(detail::HeldEvent& held, HoldOutcome outcome, const TriggerResult& result) noexcept {
+    if (held.told) held.told(outcome, result);
+    if (!tells() || outcome == HoldOutcome::closed) return;
+    AppEvent event{.kind = AppEvent::Kind::event_held};
+    event.event = std::move(held.event);
+    event.outcome = outcome;
+    note(std::move(event), [&](AppEvent& noted) { noted.channel = held.channel.name(); });
+    tell();
+  }
 
   void announce(std::string_view user_id, std::string_view what) {
     std::string channel(watch_channel);
@@ -657,7 +771,8 @@ class App {
   std::atomic<std::size_t> connections_{0};  // a number and nothing else: relaxed
   std::mutex addresses_mutex_;
   std::unordered_map<std::uint64_t, std::size_t> addresses_;  // under the mutex: connections of each
-  ChannelRegistry<> channels_;                                // last: its hooks use the others until it has ended
+  ChannelRegistry<> channels_;                                // its hooks use the others until it has ended
+  detail::HeldEvents held_;                                   // after the channels that it holds
 };
 
 FANFARE_NAMESPACE_END

@@ -138,7 +138,10 @@ INSTANTIATE_TEST_SUITE_P(
                 R"({"name":"client_event","channel":"presence-a","event":"client-x","data":"","socket_id":"1.2",)"
                 R"("user_id":"7"})"},
         Example{"cache_miss", missed("cache-a"), R"({"name":"cache_miss","channel":"cache-a"})"},
-        Example{"count", count("a", 3), R"({"name":"subscription_count","channel":"a","subscription_count":3})"}),
+        Example{"count", count("a", 3), R"({"name":"subscription_count","channel":"a","subscription_count":3})"},
+        Example{"held",
+                {.kind = Kind::event_held, .channel = "a", .event = "\"e\"", .outcome = HoldOutcome::expired},
+                R"({"name":"event_held","channel":"a","event":"\"e\"","outcome":"expired"})"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(Webhooks, sign_every_byte_of_the_body) {

@@ -228,6 +228,7 @@ class PresenceView {
     case client_event:
       return "client " + event.channel + ' ' + event.event + ' ' + event.data + '(' + event.user_id + ')';
     case cache_miss: return "miss " + event.channel;
+    case event_held: return "held " + event.channel + ' ' + event.event + ' ' + std::string(to_string(event.outcome));
     case store_trouble: return "store " + event.data;
     case subscription_count: return "count " + event.channel + ' ' + std::to_string(event.count);
   }

@@ -701,6 +701,7 @@ class Webhooks {
       case Kind::client_event: return "client_event";
       case Kind::cache_miss: return "cache_miss";
       case Kind::subscription_count: return "subscription_count";
+      case Kind::event_held: return "event_held";
       case Kind::store_trouble: break;  // nobody is told
     }
     return "unknown";
@@ -733,6 +734,10 @@ class Webhooks {
         break;
       case Kind::subscription_count:
         json.append(R"(,"subscription_count":)").append(std::to_string(event.count));
+        break;
+      case Kind::event_held:
+        append_member(json, "event", event.event);
+        append_member(json, "outcome", to_string(event.outcome));
         break;
       case Kind::channel_occupied:
       case Kind::channel_vacated:

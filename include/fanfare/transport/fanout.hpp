@@ -475,6 +475,7 @@ class Fanout {
     } catch (const std::bad_alloc&) {
       return JoinResult::refused;
     }
+    app.subscribed(name);
     return JoinResult::joined;
   }
 
@@ -531,6 +532,7 @@ class Fanout {
     if (outcome == JoinResult::pending) {
       tell_count(channel);
       if (wish.hook != nullptr) ask(channel, connection, wish);  // the mailbox's still: it is this thread that reads it
+      app.subscribed(channel.subscription.channel());
     }
     return outcome;
   }
