@@ -80,6 +80,8 @@ constexpr Number<OptionsApp> app_numbers[] = {
      [](OptionsApp& a, std::uint64_t n) { a.app.messages_per_second = static_cast<unsigned>(n); }},
     {"kept_bytes", 0, std::uint64_t{1} << 40U,
      [](OptionsApp& a, std::uint64_t n) { a.app.kept_bytes = static_cast<std::size_t>(n); }},
+    {"max_held_events", 0, 1'000'000, [](OptionsApp& a, std::uint64_t n) { a.app.held.events = n; }},
+    {"max_held_bytes", 0, gib, [](OptionsApp& a, std::uint64_t n) { a.app.held.bytes = n; }},
     {"cache_ttl", 1, day, [](OptionsApp& a, std::uint64_t n) { a.app.cache_ttl = std::chrono::seconds(n); }},
     {"activity_timeout", 1, day,
      [](OptionsApp& a, std::uint64_t n) { a.app.activity_timeout = std::chrono::seconds(n); }},
@@ -184,13 +186,14 @@ constexpr EventName webhook_events[] = {
     {"client_event", fanfare::AppEvent::Kind::client_event},
     {"cache_miss", fanfare::AppEvent::Kind::cache_miss},
     {"subscription_count", fanfare::AppEvent::Kind::subscription_count},
+    {"event_held", fanfare::AppEvent::Kind::event_held},
 };
 
 constexpr std::size_t most_webhooks = 16;
 constexpr auto url_expected = "expected an http:// or https:// URL without user, password and fragment"sv;
 constexpr auto events_expected =
-    "expected names of channel_occupied, channel_vacated, member_added, member_removed, client_event, cache_miss and "
-    "subscription_count"sv;
+    "expected names of channel_occupied, channel_vacated, member_added, member_removed, client_event, cache_miss, "
+    "subscription_count and event_held"sv;
 
 bool add_webhook_event(std::vector<fanfare::AppEvent::Kind>& events, std::string_view name) {
   const auto* const found = std::find_if(std::begin(webhook_events), std::end(webhook_events),
@@ -1021,7 +1024,8 @@ These are for all applications that --app names, and for that of the demo, where
                              a client must have signed in, or be in a private or presence channel, by then; 0: never (0)
   --webhook URL              where to post what happens; may be repeated
   --webhook-events LIST      what is posted there, with commas: channel_occupied, channel_vacated, member_added,
-                             member_removed, client_event, cache_miss, subscription_count (all of them)
+                             member_removed, client_event, cache_miss, subscription_count, event_held
+                             (all of them)
   --allow-private-webhooks   webhooks may go to this machine and private networks
 
 The file: {"listen": ["127.0.0.1:6001"], "threads": 2, "apps": [{"id": "42", "key": "...", "secret": "..."}]}

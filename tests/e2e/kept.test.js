@@ -50,6 +50,21 @@ test('a trigger may say that its event is not to be kept, or that nothing is', a
   assert.deepEqual([a, b], [[1], []]);
 });
 
+test('an event waits for who it is for', async (t) => {
+  const { pusher, come } = await setUp(t);
+  const held = async (hold) => (await (await pusher.trigger('ROOM_1', 'BEGIN', 1, { hold })).json()).held;
+  assert.equal(await held({ subscribers: 2, seconds: 30 }), true);
+  await pusher.trigger('ROOM_1', 'CHAT', 'nobody hears that');
+  const ann = join(come(), 'ROOM_1', 'BEGIN');
+  const client = come();
+  const room = client.subscribe('ROOM_1');
+  const bob = collect(room, 'BEGIN');
+  await until('both have it', () => ann.length === 1 && bob.length === 1);
+  assert.equal(await held({ subscribers: 2 }), false);
+  await until('both have it again', () => ann.length === 2 && bob.length === 2);
+  await assert.rejects(pusher.trigger(['ROOM_1', 'ROOM_2'], 'BEGIN', 1, { hold: {} }), { status: 400 });
+});
+
 for (const threads of [1, 2]) {
   test(`a history comes in order before live events, with ${threads} threads`, async (t) => {
     const { pusher, come } = await setUp(t, '--threads', String(threads));

@@ -180,6 +180,7 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
        "allowed_origins": ["example.org", "*.example.org", "[::1]"],
        "max_presence_members": 2, "max_user_bytes": 3, "max_user_id_bytes": 4, "max_watchlist": 5,
        "client_events_per_second": 6, "cache_ttl": 7, "authorized_timeout": 8, "kept_bytes": 9,
+       "max_held_events": 10, "max_held_bytes": 11,
        "channels": [{"match": "a"}, {"retain": true, "match": "b*", "history": true},
                     {"match": "c", "history": {"count": 1, "seconds": 2, "bytes": 3}},
                     {"match": "d", "history": {}}, {"match": "e", "history": false},
@@ -217,6 +218,8 @@ TEST(ServerOptions, ReadsEveryKeyOfAFile) {
                                                                   {.match = "g"},
                                                                   {.match = "h", .max_subscribers = 4}}));
   EXPECT_EQ(app.kept_bytes, 9U);
+  EXPECT_EQ(app.held.events, 10U);
+  EXPECT_EQ(app.held.bytes, 11U);
   EXPECT_EQ(o.apps[0].store_path, "kept.db");
   EXPECT_EQ(o.apps[0].store_durability, fanfare::store::Durability::power);
   EXPECT_EQ(app.max_presence_members, 2U);
@@ -344,7 +347,7 @@ TEST(ServerOptions, SaysWhatIsWrongWithFlags) {
        "--webhook: expected an http:// or https:// URL without user, password and fragment"},
       {{"--webhook", "https://example.org", "--webhook-events", "member_added,"},
        R"(--webhook-events "member_added,": expected names of channel_occupied, channel_vacated, member_added, )"
-       "member_removed, client_event, cache_miss and subscription_count, with commas between them"},
+       "member_removed, client_event, cache_miss, subscription_count and event_held, with commas between them"},
       {{"--webhook-events", "member_added"}, "--webhook-events: expected --webhook too: there is nobody to tell"},
       {{"--webhook", "http://127.0.0.1:80/"},
        R"(application "42": a webhook goes to the private address 127.0.0.1, which --allow-private-webhooks allows)"},
@@ -527,7 +530,7 @@ TEST(ServerOptions, SaysWhatIsWrongWithAFile) {
        "c.json: apps[0].webhooks[0]: expected an http:// or https:// URL without user, password and fragment"},
       {R"({"apps": [{"webhooks": [{"url": "https://a", "events": ["cache_mis"]}]}]})",
        "c.json: apps[0].webhooks[0].events: expected names of channel_occupied, channel_vacated, member_added, "
-       "member_removed, client_event, cache_miss and subscription_count"},
+       "member_removed, client_event, cache_miss, subscription_count and event_held"},
       {R"({"apps": [{"webhooks": [{"uri": "https://a"}]}]})",
        R"(c.json: apps[0].webhooks[0].uri: there is no such key (did you mean "url"?))"},
       {R"({"apps": [{"id": 1, "key": "k", "secret": "s", "tls_only": true}]})",

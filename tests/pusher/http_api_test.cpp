@@ -1588,6 +1588,74 @@ TEST_F(KeepingApi, ATriggerSaysWhetherItIsRetained) {
   EXPECT_EQ(retained(), "");
 }
 
+TEST_F(KeepingApi, ATriggerMayWaitForSubscribers) {
+  std::string got;
+  const auto come = [&] {
+    return app.subscribe("room", [&](Subscription& made) {
+      made.bind_all([&](const Event& event) { got.append(event.name()).append(event.data()); });
+    });
+  };
+  const auto trigger = [&](std::string_view rest) {
+    return post(R"({"name":"e","channel":"room","data":)" + std::string(rest) + '}');
+  };
+  EXPECT_EQ(trigger(R"("1","hold":{"subscribers":2,"seconds":0.5})").body, R"({"held":true})");
+  EXPECT_EQ(trigger(R"("2","hold":{})").body, R"({"held":true})");
+  EXPECT_EQ(trigger(R"("3","hold":null)").body, "{}");
+  EXPECT_EQ(got, "");
+  const Subscription ann = come();
+  EXPECT_EQ(got, "e2");
+  EXPECT_EQ(trigger(R"("4","hold":{"seconds":3600},"info":"subscription_count")").body,
+            R"({"held":false,"channels":{"room":{"subscription_count":1}}})");
+  EXPECT_EQ(got, "e2e4");
+  app.tick(std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const Subscription bob = come();
+  EXPECT_EQ(got, "e2e4") << "the first one's time was up";
+
+  const auto batch = [&](std::string_view items) {
+    return api(signed_request("POST", "/apps/3/batch_events", R"({"batch":[)" + std::string(items) + "]}"), now);
+  };
+  EXPECT_EQ(batch(R"({"name":"e","channel":"room","data":"5","hold":{"subscribers":3}},)"
+                  R"({"name":"e","channel":"room","data":"6","hold":{}},{"name":"e","channel":"room","data":"7"})")
+                .body,
+            R"({"batch":[{"held":true},{"held":false},{}]})");
+  EXPECT_EQ(app.held(), 1U);
+}
+
+TEST_F(KeepingApi, WhomATriggerWaitsForHasToBeRight) {
+  struct Bad {
+    const char* hold;
+    const char* text;
+  };
+  for (const Bad& bad : {Bad{"1", "hold has to be an object"}, Bad{"true", "hold has to be an object"},
+                         Bad{R"({"subscribers":0})", "hold.subscribers has to be a number from 1 to 1000000"},
+                         Bad{R"({"subscribers":1000001})", "hold.subscribers has to be a number from 1 to 1000000"},
+                         Bad{R"({"subscribers":"2"})", "hold.subscribers has to be a number from 1 to 1000000"},
+                         Bad{R"({"seconds":0})", "hold.seconds has to be a number above 0 and up to 3600"},
+                         Bad{R"({"seconds":-1})", "hold.seconds has to be a number above 0 and up to 3600"},
+                         Bad{R"({"seconds":3600.1})", "hold.seconds has to be a number above 0 and up to 3600"},
+                         Bad{R"({"seconds":1e300})", "hold.seconds has to be a number above 0 and up to 3600"},
+                         Bad{R"({"user":""})", "hold.user has to be a user's id"},
+                         Bad{R"({"user":7})", "hold.user has to be a user's id"},
+                         Bad{R"({"user":"ann"})", "hold.user needs a presence channel"}}) {
+    expect_error(post(R"({"name":"e","channel":"room","data":"","hold":)" + std::string(bad.hold) + '}'), 400,
+                 bad.text);
+  }
+  expect_error(post(R"({"name":"e","channels":["a","b"],"data":"","hold":{}})"), 400,
+               "An event with hold has to be for one channel");
+  EXPECT_EQ(post(R"({"name":"e","channel":"presence-a","data":"","hold":{"user":"ann"}})").body, R"({"held":true})");
+  EXPECT_EQ(app.held(), 1U);
+}
+
+TEST_F(KeepingApi, WhatFindsNoRoomToWaitIsRefused) {
+  for (std::size_t i = 0; i < app.options().held.events; ++i) {
+    ASSERT_TRUE(app.trigger_held("room", "e", {}, {.subscribers = 2}).held);
+  }
+  const http::Response response = post(R"({"name":"e","channel":"room","data":"","hold":{}})");
+  EXPECT_EQ(response.status, 503U);
+  const PolledSubscription ann = app.subscribe("room", Inbox{});
+  EXPECT_EQ(post(R"({"name":"e","channel":"room","data":"","hold":{}})").body, R"({"held":false})");
+}
+
 TEST_F(KeepingApi, ATriggerIsRetainedWhereNoRuleSaysSo) {
   EXPECT_EQ(post(R"({"name":"e","channels":["plain","history-1"],"data":"1","retain":true})").status, 200U);
   EXPECT_EQ(post(R"({"name":"e","channel":"plain","data":"2"})").status, 200U);

@@ -504,6 +504,8 @@ struct ApiEvent {
   std::string_view socket_id;
   ApiInfo info;
   Retain retain = Retain::by_rule;
+  std::optional<Hold> hold;
+  bool held = false;       // it waits for somebody
   std::string_view text;   // the data, if it came as a string
   std::string serialised;  // the data, if it came as another JSON value
 
@@ -561,6 +563,8 @@ class ApiFields {
   if (error == errc::name_too_long) text += " (at most " + std::to_string(limits.channel_name) + " bytes)";
   return http::text_response(400, std::move(text));
 }
+
+inline constexpr std::int64_t most_held_for = 1'000'000;
 
 [[nodiscard]] inline Refusal not_a_retain() {
   return http::text_response(400, "retain has to be true, false or \"clear\"");
@@ -673,6 +677,45 @@ class ApiFields {
   return std::nullopt;
 }
 
+/// `"hold"`: `{"subscribers":1,"seconds":5}` or `{"user":"ann"}`; what is not there has its default.
+[[nodiscard]] inline Refusal read_hold(const ApiFields& fields, ApiEvent& event) {
+  const boost::json::value* const found = fields.member("hold");
+  if (found == nullptr) return std::nullopt;
+  const boost::json::object* const object = found->if_object();
+  if (object == nullptr) return http::text_response(400, "hold has to be an object");
+  Hold& hold = event.hold.emplace();
+  if (const boost::json::value* const count = object->if_contains("subscribers")) {
+    const std::int64_t* const number = count->if_int64();
+    if (number == nullptr || *number < 1 || *number > most_held_for) {
+      return http::text_response(400, "hold.subscribers has to be a number from 1 to 1000000");
+    }
+    hold.subscribers = static_cast<std::size_t>(*number);
+  }
+  if (const boost::json::value* const seconds = object->if_contains("seconds")) {
+    const double number = seconds->is_number() ? seconds->to_number<double>() : 0;
+    if (!(number > 0 && number <= std::chrono::duration<double>(Hold::longest).count())) {
+      return http::text_response(400, "hold.seconds has to be a number above 0 and up to 3600");
+    }
+    hold.time = std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(number));
+  }
+  if (const boost::json::value* const user = object->if_contains("user")) {
+    const boost::json::string* const id = user->if_string();
+    if (id == nullptr || id->empty()) return http::text_response(400, "hold.user has to be a user's id");
+    hold.user = view(*id);
+  }
+  return std::nullopt;
+}
+
+/// Whether an event can be held for the channels that it names.
+[[nodiscard]] inline Refusal check_hold(const ApiEvent& event) {
+  if (!event.hold) return std::nullopt;
+  if (event.channels.size() != 1) return http::text_response(400, "An event with hold has to be for one channel");
+  if (!event.hold->user.empty() && !has_members(event.channels.all().front())) {
+    return http::text_response(400, "hold.user needs a presence channel");
+  }
+  return std::nullopt;
+}
+
 /// Reads and checks everything but the channels.
 [[nodiscard]] inline Refusal read_event(const ApiFields& fields, const Limits& limits, ApiEvent& event) {
   std::optional<std::string_view> name;
@@ -694,6 +737,7 @@ class ApiFields {
   if (Refusal refusal = set_socket_id(event, socket_id)) return refusal;
 
   if (Refusal refusal = read_retain(fields, event)) return refusal;
+  if (Refusal refusal = read_hold(fields, event)) return refusal;
 
   std::optional<std::string_view> info;
   if (Refusal refusal = fields.text(EventMember::info, info)) return refusal;
@@ -729,15 +773,22 @@ class ApiFields {
 /// Triggers an event.
 /// \param threw  set where a callback of this program threw; all subscribers got the event then.
 /// \param kept   what the answer has to wait for, too.
-[[nodiscard]] inline Refusal deliver(App& app, const ApiEvent& event, [[maybe_unused]] bool& threw, KeptTicket& kept) {
+[[nodiscard]] inline Refusal deliver(App& app, ApiEvent& event, [[maybe_unused]] bool& threw, KeptTicket& kept) {
   const TriggerOptions options{.except_socket = event.socket_id, .retain = event.retain, .kept = &kept};
   TriggerResult result;
 #if FANFARE_EXCEPTIONS
   try {
 #endif
     const std::span<const std::string_view> channels = event.channels.all();
-    result = channels.size() == 1 ? app.trigger(channels.front(), event.name, event.data(), options)
-                                  : app.trigger(channels, event.name, event.data(), options);
+    if (event.hold) {
+      const HoldResult held =
+          app.trigger_held(channels.front(), event.name, event.data(), *std::move(event.hold), options);
+      event.held = held.held;
+      result = held.result;
+    } else {
+      result = channels.size() == 1 ? app.trigger(channels.front(), event.name, event.data(), options)
+                                    : app.trigger(channels, event.name, event.data(), options);
+    }
 #if FANFARE_EXCEPTIONS
   } catch (...) {
     threw = true;
@@ -774,23 +825,33 @@ struct ApiMemory {
   boost::json::monotonic_resource resource{buffer.data(), buffer.size()};
 };
 
+inline void append_held(std::string& object, const ApiEvent& event) {
+  append_member(object, "held", event.held ? "true" : "false");
+}
+
 [[nodiscard]] inline http::Response post_event(App& app, const ApiFields& fields, KeptTicket& kept) {
   const Limits& limits = app.options().limits;
   ApiEvent event;
   if (Refusal refusal = read_event(fields, limits, event)) return *std::move(refusal);
   if (Refusal refusal = read_channels(fields, limits, event)) return *std::move(refusal);
+  if (Refusal refusal = check_hold(event)) return *std::move(refusal);
 
   bool threw = false;
   if (Refusal refusal = deliver(app, event, threw, kept)) return *std::move(refusal);
   if (threw) return callback_threw();
-  if (!event.info.any()) return http::json_response(200, "{}");
-  std::string answer = R"({"channels":{)";
-  for (const std::string_view channel : event.channels.all()) {
-    std::string attributes = "{";
-    append_counts(attributes, app, event.info, channel, app.subscribers(channel));
-    append_member(answer, channel, attributes += '}');  // the characters of a name need no escape
+  if (!event.hold && !event.info.any()) return http::json_response(200, "{}");
+  std::string answer = "{";
+  if (event.hold) append_held(answer, event);
+  if (event.info.any()) {
+    std::string channels = "{";
+    for (const std::string_view channel : event.channels.all()) {
+      std::string attributes = "{";
+      append_counts(attributes, app, event.info, channel, app.subscribers(channel));
+      append_member(channels, channel, attributes += '}');  // the characters of a name need no escape
+    }
+    append_member(answer, "channels", channels += '}');
   }
-  return http::json_response(200, answer += "}}");
+  return http::json_response(200, answer += '}');
 }
 
 /// One whose body is not as most are.
@@ -841,8 +902,9 @@ struct ApiMemory {
     Refusal refusal = read_event(fields, limits, events[i]);
     if (!refusal) refusal = fields.text(EventMember::channel, channel);
     if (!refusal) refusal = channel ? add_channel(events[i], *channel, limits) : missing_parameter("channel");
+    if (!refusal) refusal = check_hold(events[i]);
     if (refusal) return at_item(*std::move(refusal), i);
-    asked = asked || events[i].info.any();
+    asked = asked || events[i].hold || events[i].info.any();
   }
 
   bool threw = false;
@@ -857,6 +919,7 @@ struct ApiMemory {
   for (const ApiEvent& event : events) {
     if (answer.back() != '[') answer += ',';
     answer += '{';
+    if (event.hold) append_held(answer, event);
     const std::string_view channel = event.channels.all().front();
     append_counts(answer, app, event.info, channel, app.subscribers(channel));
     answer += '}';
