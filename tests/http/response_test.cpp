@@ -1,14 +1,19 @@
 #include <fanfare/http/response.hpp>
 
+#include <fanfare/http/parser.hpp>
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace {
 
 using fanfare::http::append;
 using fanfare::http::json_response;
+using fanfare::http::Parser;
+using fanfare::http::ParserState;
 using fanfare::http::reason_phrase;
 using fanfare::http::reply_to;
 using fanfare::http::ReplyTo;
@@ -168,6 +173,53 @@ TEST(Response, many_of_them_cost_few_allocations) {
     capacity = out.capacity();
   }
   EXPECT_LT(growths, 20U);
+}
+
+Request request_with(std::string method, std::string target) {
+  Request request;
+  request.method = std::move(method);
+  request.target = std::move(target);
+  return request;
+}
+
+TEST(RequestBytes, are_read_as_the_same_request) {
+  Request request = request_with("POST", "/a%20b?c=%0d&d");
+  request.fields = {{"Host", "x"}, {"Accept", "a, b"}, {"Content-Length", "3"}};
+  request.body = "\0\r\n"s;
+  std::string out = "before";
+  ASSERT_TRUE(append(out, request));
+  EXPECT_EQ(out, "beforePOST /a%20b?c=%0d&d HTTP/1.1\r\nHost: x\r\nAccept: a, b\r\nContent-Length: 3\r\n\r\n\0\r\n"s);
+
+  Parser parser;
+  ASSERT_EQ(parser.feed(std::string_view(out).substr(6)).state, ParserState::complete);
+  EXPECT_EQ(parser.take(), request);
+}
+
+TEST(RequestBytes, have_a_length_instead_of_chunks) {
+  Request request = request_with("PUT", "/");
+  request.version = 10;
+  request.fields = {{"transfer-encoding", "chunked"}, {"CONTENT-LENGTH", "99"}};
+  std::string out;
+  ASSERT_TRUE(append(out, request));
+  EXPECT_EQ(out, "PUT / HTTP/1.0\r\n\r\n");
+  request.body = "12345";
+  out.clear();
+  ASSERT_TRUE(append(out, request));
+  EXPECT_EQ(out, "PUT / HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
+}
+
+TEST(RequestBytes, hold_no_second_request) {
+  Request request = request_with("GET", "/");
+  request.fields = {{"a", "b\r\nc: d"}, {"e f", "g"}, {"", "h"}, {"i", "j\nk"}, {"l", "m"}};
+  std::string out;
+  ASSERT_TRUE(append(out, request));
+  EXPECT_EQ(out, "GET / HTTP/1.1\r\nl: m\r\n\r\n");
+  for (const char* target : {"", "/a b", "/a\r\nb: c", "/a\tb", "/\x7f"}) {
+    EXPECT_FALSE(append(out, request_with("GET", target))) << target;
+  }
+  EXPECT_FALSE(append(out, request_with("GET", "/\0"s)));
+  for (const char* method : {"", "GET /", "G\r\nT"}) EXPECT_FALSE(append(out, request_with(method, "/"))) << method;
+  EXPECT_EQ(out, "GET / HTTP/1.1\r\nl: m\r\n\r\n") << "nothing was appended";
 }
 
 TEST(ReplyTo, is_what_a_response_needs_of_a_request) {

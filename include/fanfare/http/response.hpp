@@ -1,5 +1,5 @@
 /// \file
-/// An HTTP response as a plain value, and its bytes.
+/// An HTTP response as a plain value, and its bytes; those of a request too.
 #pragma once
 
 #include <fanfare/detail/config.hpp>
@@ -232,6 +232,36 @@ inline bool append(std::string& out, const Response& response, const ReplyTo& to
   out.append("\r\n");
   if (!to.head) out.append(body);
   return open;
+}
+
+/// Appends the bytes of a request (RFC 9112 §3, §6): for who has it as a value, and hands it on to where bytes are read.
+///
+/// A body is sent with its Content-Length, not in chunks. Nothing in a field can end it, as in a response. `keep_alive` is
+/// not looked at: what the client has said of it stands among the fields.
+///
+/// \returns     false, and nothing is appended, where the method is not a token, or the target is empty or holds a space or
+///              a control character: the bytes would be another request.
+/// \complexity  O(size).
+[[nodiscard]] inline bool append(std::string& out, const Request& request) {
+  const std::string_view target = request.target;
+  const bool is_line = detail::is_token(request.method) && !target.empty() && target.find(' ') == target.npos &&
+                       std::none_of(target.begin(), target.end(), detail::is_control) &&
+                       target.find('\t') == target.npos;
+  if (!is_line) return false;
+  out.append(request.method).append(" ").append(target);
+  out.append(request.version == 10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
+  for (const Field& field : request.fields) {
+    const bool of_the_body =
+        detail::same_word(field.name, "content-length") || detail::same_word(field.name, "transfer-encoding");
+    if (!of_the_body) detail::append_field(out, field.name, field.value);
+  }
+  if (!request.body.empty()) {
+    out.append("Content-Length: ");
+    detail::append_number(out, request.body.size());
+    out.append("\r\n");
+  }
+  out.append("\r\n").append(request.body);
+  return true;
 }
 
 }  // namespace http
