@@ -21,12 +21,14 @@
 #include <asio/strand.hpp>
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,7 +41,8 @@ FANFARE_NAMESPACE_BEGIN
 
 /// What a server is made of.
 struct ServerOptions {
-  /// Where to listen: `HOST:PORT`, `[::1]:PORT`; port 0: one that is free.
+  /// Where to listen: `HOST:PORT`, `[::1]:PORT`; port 0: one that is free. Nothing, and nothing in `listen_tls`: nowhere, for
+  /// a server whose clients all come by `Server::adopt`.
   std::vector<std::string> listen{"127.0.0.1:6001"};
   std::vector<std::string> listen_tls{};  ///< Likewise, for clients that speak TLS.
   std::string tls_certificate{};          ///< A file in PEM with the chain for them, the server's own first.
@@ -99,6 +102,33 @@ enum class ServerErrc : std::uint8_t {
   return "unknown";
 }
 
+/// Why a server does not take a socket over.
+enum class AdoptErrc : std::uint8_t {
+  ok,
+  not_running,           ///< It has not started, stops, or has stopped.
+  not_a_socket,          ///< The descriptor is none of a stream socket: it is closed, a file, or for datagrams.
+  not_connected,         ///< Nobody is at its other end: the client has gone already, or the socket listens.
+  bad_request,           ///< What is given as method or target of a request cannot be written as one.
+  too_much_read,         ///< What has been read already is more than `max_body_bytes` and 64 KiB.
+  too_many_connections,  ///< The server has as many as there are descriptors for.
+  out_of_memory,         ///< There is no memory for it.
+};
+
+/// The enumerator's own name.
+[[nodiscard]] constexpr std::string_view to_string(AdoptErrc error) noexcept {
+  switch (error) {
+    case AdoptErrc::ok: return "ok";
+    case AdoptErrc::not_running: return "not_running";
+    case AdoptErrc::not_a_socket: return "not_a_socket";
+    case AdoptErrc::not_connected: return "not_connected";
+    case AdoptErrc::bad_request: return "bad_request";
+    case AdoptErrc::too_much_read: return "too_much_read";
+    case AdoptErrc::too_many_connections: return "too_many_connections";
+    case AdoptErrc::out_of_memory: return "out_of_memory";
+  }
+  return "unknown";
+}
+
 /// How it went to start a server.
 class [[nodiscard]] ServerResult {
  public:
@@ -125,7 +155,8 @@ class [[nodiscard]] ServerResult {
 /// ```
 ///
 /// \ownership  owns its applications and threads. Subscriptions and handles may outlive it; they answer `errc::closed`.
-/// Thread safety: applications from any thread; `stop` from any thread but the loops'; the rest like an `int`.
+/// Thread safety: applications and `adopt` from any thread; `stop` from any thread but the loops'; the rest
+/// like an `int`.
 class Server {
  public:
   explicit Server(ServerOptions options = {}) : options_(std::move(options)) {}
@@ -258,6 +289,51 @@ class Server {
     return std::all_of(all.begin(), all.end(), [](const auto& loop) { return loop->drained(); });
   }
 
+  /// Takes over a connection that the host has accepted, and serves it from then on as one that it has accepted itself: a
+  /// WebSocket, an HTTP fallback, the HTTP API, or whatever else comes on it.
+  ///
+  /// The socket must be one of TCP (or of a Unix domain), with nothing on its way to it: a host that answers a request
+  /// first has sent all of that. It carries plain bytes: where the host speaks TLS on it, only the host has the keys.
+  /// Its mode is set here, and what the host has waiting on it must have been called off.
+  ///
+  /// \param descriptor     the server's to close when this returns `ok`; in all other cases it stays the caller's, as it was.
+  /// \param already_read   all that the client has sent and the host has read, as it was sent: the request, or its beginning,
+  ///                       and whatever came behind it. Only what the host has answered is left out.
+  /// \threads    any thread, the loops' too, concurrently with everything but the start and the destructor.
+  /// \progress   locks the door of one loop for a moment; waits for nothing.
+  /// \complexity O(loops + size of what was read).
+  [[nodiscard]] AdoptErrc adopt(int descriptor, std::string_view already_read = {}) noexcept {
+    if (group_ == nullptr || group_->loops.empty()) return AdoptErrc::not_running;
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (::getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return AdoptErrc::not_a_socket;
+    if (type != SOCK_STREAM) return AdoptErrc::not_a_socket;
+    sockaddr_storage peer{};
+    size = sizeof peer;
+    if (::getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return AdoptErrc::not_connected;
+    if (already_read.size() > options_.max_body_bytes + most_read_before_body) return AdoptErrc::too_much_read;
+    if (connections() >= group_->options.max_descriptors) return AdoptErrc::too_many_connections;
+    try {
+      const bool taken = group_->loops.front()->quietest().take_over(descriptor, already_read);
+      return taken ? AdoptErrc::ok : AdoptErrc::not_running;
+    } catch (const std::bad_alloc&) {
+      return AdoptErrc::out_of_memory;
+    }
+  }
+
+  /// The same for a host that has the request as a value.
+  /// \param request    the whole of it, with all its fields, its target as it was sent.
+  /// \param rest       what the host has read behind it, as it was sent.
+  [[nodiscard]] AdoptErrc adopt(int descriptor, const http::Request& request, std::string_view rest = {}) noexcept {
+    try {
+      std::string bytes;
+      if (!http::append(bytes, request)) return AdoptErrc::bad_request;
+      return adopt(descriptor, std::string_view(bytes.append(rest)));
+    } catch (const std::bad_alloc&) {
+      return AdoptErrc::out_of_memory;
+    }
+  }
+
   /// Where it listens, as `HOST:PORT`, with the ports that it really has.
   [[nodiscard]] const std::vector<std::string>& endpoints() const noexcept { return endpoints_; }
 
@@ -296,6 +372,7 @@ class Server {
   static constexpr std::size_t spare_descriptors = 64;  // for the process's other needs
   static constexpr unsigned most_threads = 64;
   static constexpr std::size_t most_per_poll = 16;
+  static constexpr std::size_t most_read_before_body = 64 * 1024;
 
   [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const {
     return group_ == nullptr ? std::vector<std::shared_ptr<transport::Loop>>{} : group_->loops;
@@ -348,7 +425,6 @@ class Server {
   [[nodiscard]] ServerResult check() const {
     const auto bad = [](std::string why) { return ServerResult{ServerErrc::bad_option, std::move(why)}; };
     if (options_.threads > most_threads) return bad("threads must be at most 64");
-    if (options_.listen.empty() && options_.listen_tls.empty()) return bad("listen must hold at least one address");
     if (options_.max_message_bytes < 1024) return bad("max_message_bytes must be at least 1024");
     if (options_.max_body_bytes < 1024 || options_.max_body_bytes > UINT32_MAX) {
       return bad("max_body_bytes must be 1024 to 4294967295");

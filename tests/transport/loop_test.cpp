@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -148,6 +149,63 @@ TEST_F(LoopTest, ClosesWhatComesTooLate) {
   EXPECT_EQ(loop->load(), 0U);
   EXPECT_EQ(group.connections.load(), 0U);
   EXPECT_FALSE(loop->turn());
+}
+
+TEST_F(LoopTest, TakesOverUntilItIsToStop) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  constexpr std::string_view begin = "GET / HTTP/1.1\r\n";
+  ASSERT_TRUE(loop->take_over(ends[0], begin));
+  EXPECT_EQ(loop->load(), 1U);
+  constexpr std::string_view rest = "Host: x\r\n\r\n";
+  ASSERT_EQ(::send(ends[1], rest.data(), rest.size(), 0), static_cast<ssize_t>(rest.size()));
+  run();
+  std::string answer(1000, '\0');
+  ASSERT_GT(::recv(ends[1], answer.data(), answer.size(), MSG_DONTWAIT), 0);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 404 "));
+  ::close(ends[1]);
+  run();
+
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  loop->drain(std::chrono::milliseconds(0));
+  EXPECT_FALSE(loop->take_over(ends[0], begin));
+  run();
+  EXPECT_TRUE(loop->ended());
+  EXPECT_FALSE(loop->take_over(ends[0], begin));
+  EXPECT_EQ(loop->load(), 0U);
+  EXPECT_EQ(group.connections.load(), 0U);
+  EXPECT_EQ(::close(ends[0]), 0) << "it is the caller's";
+  ::close(ends[1]);
+}
+
+TEST_F(LoopTest, WhatIsTakenOverAndNeverServedIsClosed) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  ASSERT_TRUE(loop->take_over(ends[0], "GET / HTTP/1.1\r\n"));
+  loop->end();
+  char byte = 0;
+  EXPECT_EQ(::recv(ends[1], &byte, 1, MSG_DONTWAIT), 0);
+  EXPECT_EQ(group.connections.load(), 0U);
+  ::close(ends[1]);
+}
+
+TEST_F(LoopTest, KnowsTheQuietestOfItsGroup) {
+  for (std::uint32_t i = 1; i < 3; ++i) group.loops.push_back(std::make_shared<Loop>(group, i));
+  for (const auto& each : group.loops) {
+    if (each != loop) {
+      ASSERT_FALSE(each->open());
+    }
+    EXPECT_EQ(&each->quietest(), each.get()) << "itself, as all have nothing";
+  }
+  const int first = adopt(*group.loops[0]);
+  EXPECT_EQ(&group.loops[0]->quietest(), group.loops[1].get());
+  const int second = adopt(*group.loops[1]);
+  EXPECT_EQ(&group.loops[0]->quietest(), group.loops[2].get());
+  EXPECT_EQ(&group.loops[2]->quietest(), group.loops[2].get());
+  const int third = adopt(*group.loops[2]);
+  EXPECT_EQ(&group.loops[1]->quietest(), group.loops[1].get());
+  for (const int client : {first, second, third}) ::close(client);
+  for (const auto& each : group.loops) each->end();
 }
 
 TEST_F(LoopTest, MayEndBeforeItHasBegun) {

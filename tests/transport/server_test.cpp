@@ -878,7 +878,6 @@ INSTANTIATE_TEST_SUITE_P(
     All, ServerBadStart,
     testing::Values(
         BadStart{"threads", with([](auto& o) { o.threads = 65; }), {}, ServerErrc::bad_option},
-        BadStart{"no_listen", with([](auto& o) { o.listen.clear(); }), {}, ServerErrc::bad_option},
         BadStart{"message_bytes", with([](auto& o) { o.max_message_bytes = 1; }), {}, ServerErrc::bad_option},
         BadStart{"body_bytes", with([](auto& o) { o.max_body_bytes = 1; }), {}, ServerErrc::bad_option},
         BadStart{"body_bytes_many",

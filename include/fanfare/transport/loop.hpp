@@ -27,6 +27,7 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -294,7 +295,7 @@ class Loop final : public Door {
     for (const int descriptor : {set_, eventfd_, timer_}) {
       if (descriptor >= 0) ::close(descriptor);
     }
-    for (const Socket& socket : incoming_) ::close(socket.descriptor);
+    for (const Incoming& incoming : incoming_) ::close(incoming.socket.descriptor);
   }
 
   /// Makes the loop's descriptors. Before anything else; any thread.
@@ -351,12 +352,37 @@ class Loop final : public Door {
     {
       const std::lock_guard lock(incoming_mutex_);
       if (!incoming_ended_) {
-        incoming_.push_back({descriptor, tls});
+        incoming_.push_back({{descriptor, tls}});
         return wake();
       }
     }
     ::close(descriptor);
     uncount();
+  }
+
+  /// Takes over a connected socket that somebody else has accepted, in whatever mode it is. Any thread.
+  /// \param already_read   what its client has sent and somebody has read: it counts as if it were read here, first.
+  /// \returns   false where the loop takes none any more, because it stops: the socket stays the caller's.
+  /// \throws    `std::bad_alloc`; likewise.
+  [[nodiscard]] bool take_over(int descriptor, std::string_view already_read) {
+    Incoming incoming{{descriptor, nullptr}, true, std::string(already_read)};
+    {
+      const std::lock_guard lock(incoming_mutex_);
+      if (incoming_ended_ || stops_) return false;
+      incoming_.push_back(std::move(incoming));
+      count();  // at once, so that the next one goes elsewhere
+    }
+    wake();
+    return true;
+  }
+
+  /// The loop of the group that has the fewest connections; of several this one, if it is among them. Any thread.
+  [[nodiscard]] Loop& quietest() noexcept {
+    Loop* found = this;
+    for (const std::shared_ptr<Loop>& loop : group_.loops) {
+      if (loop->load() < found->load()) found = loop.get();
+    }
+    return *found;
   }
 
   /// Stops listening and tells clients to come back later. `drained` becomes true when they have gone, or when
@@ -365,6 +391,7 @@ class Loop final : public Door {
     {
       const std::lock_guard lock(incoming_mutex_);
       drain_request_ = timeout;
+      stops_ = true;
     }
     wake();
   }
@@ -381,8 +408,8 @@ class Loop final : public Door {
       const std::lock_guard lock(incoming_mutex_);
       incoming_ended_ = true;
       while (arrivals_ != nullptr) bury_stranger(*std::exchange(arrivals_, arrivals_->parked()->next_arrival));
-      for (const auto [descriptor, tls] : incoming_) {
-        ::close(descriptor);
+      for (const Incoming& incoming : incoming_) {
+        ::close(incoming.socket.descriptor);
         uncount();
       }
       incoming_.clear();
@@ -444,6 +471,12 @@ class Loop final : public Door {
   struct Socket {
     int descriptor;
     const TlsContext* tls;
+  };
+  /// A connection on its way into the loop.
+  struct Incoming {
+    Socket socket;
+    bool foreign = false;  ///< Somebody else has accepted it.
+    std::string already_read{};
   };
   struct Token {
     std::uint32_t number;
@@ -558,15 +591,12 @@ class Loop final : public Door {
         ::close(descriptor);
         continue;
       }
-      Loop* quietest = this;
-      for (const std::shared_ptr<Loop>& loop : group_.loops) {
-        if (loop->load() < quietest->load()) quietest = loop.get();
-      }
-      if (quietest == this) {
+      Loop& quietest = this->quietest();
+      if (&quietest == this) {
         count();
         add({descriptor, listener.tls});
       } else {
-        quietest->adopt(descriptor, listener.tls);
+        quietest.adopt(descriptor, listener.tls);
       }
     }
   }
@@ -586,16 +616,17 @@ class Loop final : public Door {
   }
 
   void take_incoming() {
-    std::vector<Socket> taken;
+    std::vector<Incoming> taken;
     {
       const std::lock_guard lock(incoming_mutex_);
       if (incoming_.empty()) return;
       taken.swap(incoming_);
     }
-    for (const Socket& socket : taken) add(socket);
+    for (Incoming& incoming : taken) add(incoming);
   }
 
-  void add(const Socket& socket);
+  Connection* add(const Socket& socket);
+  void add(Incoming& incoming);
   void count() noexcept {
     load_.fetch_add(1, std::memory_order_relaxed);
     group_.connections.fetch_add(1, std::memory_order_relaxed);
@@ -741,8 +772,9 @@ class Loop final : public Door {
   int eventfd_ = -1;
   std::vector<Socket> listeners_;
   std::mutex incoming_mutex_;
-  std::vector<Socket> incoming_;                            // under the mutex
+  std::vector<Incoming> incoming_;                          // under the mutex
   bool incoming_ended_ = false;                             // likewise
+  bool stops_ = false;                                      // likewise: it takes over none any more
   Connection* arrivals_ = nullptr;                          // likewise
   std::optional<std::chrono::milliseconds> drain_request_;  // likewise
   std::atomic<std::size_t> load_{0};                        // a number and nothing else: relaxed

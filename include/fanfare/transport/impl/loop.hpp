@@ -276,7 +276,8 @@ inline void Loop::give_slot_back(Connection& connection) noexcept {
   free_.push_back(connection.number);  // reserved
 }
 
-inline void Loop::add(const Socket& socket) {
+/// \returns   null where it could not stay.
+inline Connection* Loop::add(const Socket& socket) {
   const int descriptor = socket.descriptor;
   Connection* connection = nullptr;
   try {
@@ -284,14 +285,32 @@ inline void Loop::add(const Socket& socket) {
     connection = new Connection(descriptor, group_.options.http, socket.tls);
   } catch (const std::bad_alloc&) {
     ::close(descriptor);
-    return uncount();
+    uncount();
+    return nullptr;
   }
   take_slot(connection);
   connection->deadline() = seconds_from_now(group_.options.request_timeout);
   if (draining_ ||
       watch(descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {connection->number, connection->generation})) {
     destroy(*connection);
+    return nullptr;
   }
+  return connection;
+}
+
+inline void Loop::add(Incoming& incoming) {
+  if (incoming.foreign) {
+    const int descriptor = incoming.socket.descriptor;
+    // As those are that are accepted here. A socket of another family than TCP's has no delay to turn off.
+    const int on = 1;
+    ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+  }
+  Connection* const connection = add(incoming.socket);
+  if (connection == nullptr || incoming.already_read.empty()) return;
+  // What its socket holds comes behind this: it is looked at in a later turn.
+  process_or_destroy(*connection, incoming.already_read);
 }
 
 // ---- input
