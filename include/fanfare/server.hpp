@@ -8,6 +8,7 @@
 #include <fanfare/http/request.hpp>
 #include <fanfare/http/response.hpp>
 #include <fanfare/pusher/app_directory.hpp>
+#include <fanfare/pusher/http_api.hpp>
 #include <fanfare/pusher/webhooks.hpp>
 #include <fanfare/transport/asio_host.hpp>
 #include <fanfare/transport/listener.hpp>
@@ -155,7 +156,7 @@ class [[nodiscard]] ServerResult {
 /// ```
 ///
 /// \ownership  owns its applications and threads. Subscriptions and handles may outlive it; they answer `errc::closed`.
-/// Thread safety: applications and `adopt` from any thread; `stop` from any thread but the loops'; the rest
+/// Thread safety: applications, `adopt`, `handle` and `api` from any thread; `stop` from any thread but the loops'; the rest
 /// like an `int`.
 class Server {
  public:
@@ -333,6 +334,24 @@ class Server {
       return AdoptErrc::out_of_memory;
     }
   }
+
+  /// Answers a request of the HTTP API that the host has read. For all applications, before the start and after the end
+  /// too, as events reach subscribers of this program anyway.
+  ///
+  /// \param request    with its target and its body as they were sent: both are signed.
+  /// \returns    nothing where the path is not below `ServerOptions::path_prefix` and `/apps/`: that is the host's own.
+  /// \threads    any thread, concurrently, but not while applications are added.
+  /// \progress   that of `App::trigger`, whose callbacks run inside. Where an application has a store, it waits until what
+  ///             it acknowledges is stored: who must not wait, as on a loop or an `io_context` that others need, asks `api`.
+  /// \throws     `std::bad_alloc`.
+  [[nodiscard]] std::optional<http::Response> handle(const http::Request& request) const {
+    if (!api_.serves(request)) return std::nullopt;
+    return api_(request,
+                std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()));
+  }
+
+  /// The HTTP API itself, which also has a form that does not wait. As long as the server.
+  [[nodiscard]] const pusher::HttpApi<pusher::AppList>& api() const noexcept { return api_; }
 
   /// Where it listens, as `HOST:PORT`, with the ports that it really has.
   [[nodiscard]] const std::vector<std::string>& endpoints() const noexcept { return endpoints_; }
@@ -555,6 +574,7 @@ class Server {
   std::unique_ptr<transport::WebhookSender> webhooks_;  // outlives the applications, which tell it of their end
   std::thread webhook_thread_;
   pusher::AppList apps_;
+  const pusher::HttpApi<pusher::AppList> api_{apps_, {.path_prefix = options_.path_prefix}};  // the host's way to it
   std::vector<std::unique_ptr<App>> unserved_;  // given to callers, known to nobody else
   ServerResult bad_app_;
   std::unique_ptr<asio::io_context> context_;   // where it is polled

@@ -1,4 +1,4 @@
-// Connections that a host has accepted.
+// Connections that a host has accepted, and its way to the HTTP API.
 #include <fanfare/server.hpp>
 
 #include "support/heap.hpp"
@@ -37,13 +37,13 @@ namespace {
 using namespace std::chrono_literals;
 using End = SocketClient::End;
 
-const std::string ping = text_frame(R"({"event":"pusher:ping"})");
+const std::string ping_bytes = text_frame(R"({"event":"pusher:ping"})");
 
 std::string app_request(std::string_view fields = {}) {
   return SocketClient::upgrade_request("/app/key?protocol=7", fields);
 }
 
-http::Request parse(std::string_view bytes) {
+http::Request parsed(std::string_view bytes) {
   http::Parser parser;
   const http::FeedResult result = parser.feed(bytes);
   EXPECT_EQ(result.state, http::ParserState::complete);
@@ -117,7 +117,7 @@ TEST_F(Adopting, TheSocketIsPutIntoTheServersMode) {
 // Wherever the host has stopped to read, within the request or in the frames behind it.
 TEST_F(Adopting, GoesOnWhereTheHostHasStoppedToRead) {
   const std::string request = app_request();
-  const std::string all = request + ping + ping;
+  const std::string all = request + ping_bytes + ping_bytes;
   for (std::size_t read = 0; read <= all.size(); ++read) {
     SocketClient page = client();
     page.send(all);
@@ -127,17 +127,17 @@ TEST_F(Adopting, GoesOnWhereTheHostHasStoppedToRead) {
     ASSERT_NE(page.receive_text().find("connection_established"), std::string::npos) << read;
     ASSERT_NE(page.receive_text().find("pusher:pong"), std::string::npos) << read;
     ASSERT_NE(page.receive_text().find("pusher:pong"), std::string::npos) << read;
-    page.send(ping);
+    page.send(ping_bytes);
     ASSERT_NE(page.receive_text().find("pusher:pong"), std::string::npos) << read;
   }
 }
 
 TEST_F(Adopting, TakesARequestThatTheHostHasAsAValue) {
   SocketClient page = client();
-  page.send(app_request() + ping);
+  page.send(app_request() + ping_bytes);
   const int socket = host.accept();
   const std::string request = HostListener::read(socket, app_request().size());
-  ASSERT_EQ(server.adopt(socket, parse(request), HostListener::read(socket, ping.size())), AdoptErrc::ok);
+  ASSERT_EQ(server.adopt(socket, parsed(request), HostListener::read(socket, ping_bytes.size())), AdoptErrc::ok);
   ASSERT_TRUE(page.upgraded());
   EXPECT_NE(page.receive_text().find("connection_established"), std::string::npos);
   EXPECT_NE(page.receive_text().find("pusher:pong"), std::string::npos);
@@ -145,7 +145,7 @@ TEST_F(Adopting, TakesARequestThatTheHostHasAsAValue) {
 
 TEST_F(Adopting, MoreThanATurnsWorkThatWasReadIsAllServed) {
   std::string frames;
-  for (int i = 0; i < 500; ++i) frames += ping;
+  for (int i = 0; i < 500; ++i) frames += ping_bytes;
   SocketClient page = adopted(app_request() + frames);
   ASSERT_TRUE(page.upgraded());
   EXPECT_NE(page.receive_text().find("connection_established"), std::string::npos);
@@ -292,7 +292,7 @@ TEST_F(Adopting, WhatIsRefusedIsAsItWas) {
   const int mode = ::fcntl(socket, F_GETFL);
   const std::size_t most = ServerOptions{}.max_body_bytes + 64 * 1024;
   EXPECT_EQ(server.adopt(socket, std::string(most + 1, 'x')), AdoptErrc::too_much_read);
-  http::Request request = parse(app_request());
+  http::Request request = parsed(app_request());
   for (const char* const target : {"", "/a b", "/a\r\nb"}) {
     request.target = target;
     EXPECT_EQ(server.adopt(socket, request), AdoptErrc::bad_request);
@@ -343,12 +343,12 @@ TEST_F(Adopting, TakesNoneFromTheMomentOnThatItIsToStop) {
 TEST_F(Adopting, ExhaustedMemoryLeavesTheSocketToTheCaller) {
   bool refused = true;
   std::size_t n = 0;
-  const http::Request request = parse(app_request());
+  const http::Request request = parsed(app_request());
   for (; refused && n < 100; ++n) {
     SocketClient page = client();
     const int socket = host.accept();
     Heap::fail_after(n);
-    const AdoptErrc error = server.adopt(socket, request, ping);
+    const AdoptErrc error = server.adopt(socket, request, ping_bytes);
     refused = Heap::succeed() != 0;
     ASSERT_EQ(error, refused ? AdoptErrc::out_of_memory : AdoptErrc::ok);
     ASSERT_EQ(server.connections(), refused ? 0U : 1U);
@@ -431,6 +431,48 @@ TEST(Adopt, OnALoop) {
   EXPECT_EQ(asks.receive_answer().value_or(HttpAnswer{}).status, 200U);
   EXPECT_EQ(error, AdoptErrc::ok);
   EXPECT_NE(page.establish("/app/key?protocol=7"), "");
+}
+
+// ---- the HTTP API
+
+TEST_F(Adopting, TheHostAsksTheApiItself) {
+  SocketClient page = adopted(app_request());
+  ASSERT_TRUE(page.upgraded());
+  page.receive_text();
+  ASSERT_TRUE(page.subscribe("x"));
+  const http::Request request = parsed(signed_post("/apps/1/events", R"({"name":"e","channels":["x"],"data":"1"})"));
+  const std::optional<http::Response> response = server.handle(request);
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->status, 200U);
+  EXPECT_EQ(response->body, "{}");
+  EXPECT_EQ(page.receive_text(), R"({"event":"e","channel":"x","data":"1"})");
+
+  http::Request other;
+  other.method = "GET";
+  other.target = "/apps/1/channels";
+  EXPECT_EQ(server.handle(other).value_or(http::Response{}).status, 401U) << "it is not signed";
+  other.target = "/apps/2/channels";
+  EXPECT_EQ(server.handle(other).value_or(http::Response{}).status, 404U);
+  for (const char* const target : {"/", "/apps", "/app/key", "/index.html?/apps/1/events", ""}) {
+    other.target = target;
+    EXPECT_FALSE(server.handle(other).has_value()) << target;
+    EXPECT_FALSE(server.api().serves(other)) << target;
+  }
+}
+
+TEST(ServerHandle, KnowsThePrefixAndNeedsNoRunningServer) {
+  Server server({.listen = {}, .threads = 0, .path_prefix = "/realtime"});
+  App& app = server.add_app(test_app());
+  auto inbox = app.subscribe("x", Inbox{16});
+  http::Request request = parsed(signed_post("/apps/1/events", R"({"name":"e","channels":["x"],"data":"1"})"));
+  EXPECT_FALSE(server.handle(request).has_value());
+  request.target.insert(0, "/realtime");
+  EXPECT_EQ(server.handle(request).value_or(http::Response{}).status, 200U);
+  ASSERT_TRUE(server.start());
+  EXPECT_EQ(server.handle(request).value_or(http::Response{}).status, 200U);
+  server.stop();
+  EXPECT_EQ(server.handle(request).value_or(http::Response{}).status, 200U);
+  EXPECT_EQ(inbox.poll([](const Event&) {}), 3U);
 }
 
 }  // namespace

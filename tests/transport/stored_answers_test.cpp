@@ -2,10 +2,13 @@
 #include <fanfare/server.hpp>
 
 #include "support/polled_server.hpp"
+#include "support/threads.hpp"
+#include <fanfare/http/parser.hpp>
 #include <fanfare/store/journal.hpp>
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -248,6 +251,37 @@ TEST_F(StoredAnswers, AServerThatEndsClosesBehindTheLastOfThem) {
   for (std::size_t at = 0; (at = all.find("HTTP/1.1 200", at)) != std::string::npos; ++at) ++answers;
   EXPECT_EQ(answers, 3U) << all;
   EXPECT_GT(all.find("Connection: close"), all.rfind("HTTP/1.1 200")) << all;
+}
+
+// A host that asks the API itself is answered when the event is stored, or is told what to wait for.
+TEST_F(StoredAnswers, AHostThatAsksItselfWaitsOrIsToldForWhat) {
+  http::Parser parser;
+  const std::string bytes = event("kept-1");
+  ASSERT_EQ(parser.feed(bytes).state, http::ParserState::complete);
+  const http::Request request = parser.take();
+  auto inbox = server.app.subscribe("kept-1", Inbox{16});
+  nowhere->hold(true);
+  std::atomic<bool> answered{false};
+  Thread host([&] {
+    const std::optional<http::Response> response = server.server.handle(request);
+    answered = true;
+    EXPECT_EQ(response.value_or(http::Response{}).status, 200U);
+  });
+  while (inbox.poll([](const Event& /*event*/) {}) == 0) std::this_thread::yield();
+  EXPECT_FALSE(answered);
+
+  pusher::ApiWait wait;
+  pusher::Signer signer;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const http::Response response =
+      server.server.api()(request, std::chrono::duration_cast<std::chrono::seconds>(now), signer, wait);
+  EXPECT_EQ(response.status, 200U);
+  ASSERT_TRUE(wait);
+  EXPECT_EQ(wait.outcome(), KeptOutcome::pending);
+  nowhere->hold(false);
+  EXPECT_EQ(wait.app->wait_kept(wait.ticket), KeptOutcome::durable);
+  host.join();
+  EXPECT_TRUE(answered);
 }
 
 class ImpatientStoredAnswers : public StoredAnswers {
