@@ -100,7 +100,9 @@ int main(int count, char** values) {
   if (!read) return complain(read.error, wrong_use);
   const Options& options = read.options;
   sigset_t signals = stop_signals;
-  if (!options.listen_tls.empty()) {  // otherwise it ends the program, as when a terminal is closed
+  // Otherwise it ends the program, as when a terminal is closed. A program with a file is a service, which is told to
+  // reload whatever it was set up to do.
+  if (!options.listen_tls.empty() || options.has_file) {
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   }

@@ -940,6 +940,7 @@ ReadOptions read_options(std::span<const std::string> arguments,
     const FileText file = read_file(config->value);
     if (!file.text) return fail(problem(config->value, "cannot be read: " + file.error));
     if (Problem p = File(config->value, options).read(*file.text); !p.empty()) return fail(std::move(p));
+    options.has_file = true;
   }
   const std::size_t in_file = options.apps.size();
   for (const Flag& flag : flags) {
@@ -1031,7 +1032,7 @@ These are for all applications that --app names, and for that of the demo, where
 The file: {"listen": ["127.0.0.1:6001"], "threads": 2, "apps": [{"id": "42", "key": "...", "secret": "..."}]}
 docs/reference/configuration.md lists every key.
 
-With --listen-tls, SIGHUP reads the certificate and its key again.
+With --listen-tls, SIGHUP reads the certificate and its key again; without, it ends a server that has no --config.
 SIGINT or SIGTERM stops it, and a second one at once.
 Exit codes: 0 stopped by a signal, 1 could not run, 2 wrong use or a bad file.
 )";

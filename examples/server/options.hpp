@@ -44,6 +44,7 @@ struct Options {
   bool forwarded_for = false;
   fanfare::transport::SocketIo io = fanfare::transport::SocketIo::automatic;
   std::string pusher_js;  ///< The client library that the demo's page loads; empty: where the build expects it.
+  bool has_file = false;  ///< `--config` named a file.
   bool help = false;      ///< Print `help_text` and end; nothing else is filled in.
   bool version = false;   ///< Print the version and end; nothing else is filled in.
 };

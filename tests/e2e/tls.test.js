@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import https from 'node:https';
+import { join } from 'node:path';
 import test from 'node:test';
 import tls from 'node:tls';
 
 import {
-  appFlag, backend, collect, connect, inState, makeCertificate, runServer, startServer, subscribe, until,
+  appFlag, backend, collect, connect, inState, makeCertificate, makeDirectory, runServer, startServer, subscribe, until,
 } from './support.js';
 
 // pusher-js cannot be told whom to trust. Every file of tests is a process of its own, so this is for these tests alone.
@@ -94,6 +95,18 @@ test('SIGHUP exchanges the certificate, and clients stay', async (t) => {
 test('without TLS, SIGHUP ends the server', async (t) => {
   const server = await startServer(t, '--app', appFlag);
   assert.equal((await server.kill('SIGHUP')).signal, 'SIGHUP');
+});
+
+test('without TLS but with a file, SIGHUP leaves the server as it is', async (t) => {
+  const file = join(await makeDirectory(t), 'server.json');
+  await writeFile(file, '{"listen": ["127.0.0.1:0"]}');
+  const server = await startServer(t, '--config', file, '--app', appFlag);
+  const got = collect(await subscribe(connect(t, server.port), 'CHAT_42'), 'message');
+  server.child.kill('SIGHUP');
+  await until('it says so', () => /^fanfare-server: .*does not listen for TLS$/m.test(server.stderr));
+  await backend(t, server.port).trigger('CHAT_42', 'message', 'still here');
+  await until('the event', () => got.length);
+  assert.equal((await server.kill('SIGTERM')).code, 0);
 });
 
 test('a server may listen for TLS alone', async (t) => {

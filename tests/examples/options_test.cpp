@@ -295,6 +295,8 @@ TEST(ServerOptions, AddsFlagsToAFile) {
   EXPECT_EQ(result.options.listen, (Arguments{"127.0.0.1:1", "127.0.0.1:2"}));
   EXPECT_EQ(result.options.threads, 4U);
   EXPECT_EQ(result.options.apps.size(), 2U);
+  EXPECT_TRUE(result.options.has_file);
+  EXPECT_FALSE(read({"--threads", "4"}, "").options.has_file);
 }
 
 TEST(ServerOptions, TakesApplicationsFromFlagsAlone) {
