@@ -26,7 +26,7 @@
 namespace {
 
 /// What is looked up.
-class Node {
+class alignas(fanfare::name_index_alignment) Node {
  public:
   explicit Node(std::string name) : name_(std::move(name)) {}
   [[nodiscard]] std::string_view name() const { return name_; }

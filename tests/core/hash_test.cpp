@@ -64,8 +64,8 @@ TEST(SeededHash, NumberedNamesSpreadOverLowAndHighBits) {
   std::array<std::size_t, 64> high{};
   for (std::size_t i = 0; i < names; ++i) {
     const std::uint64_t hash = SeededHash::hash("room-" + std::to_string(i), 99);
-    ++low[hash & 63U];
-    ++high[hash >> 58U];
+    ++low[static_cast<std::size_t>(hash & 63U)];
+    ++high[static_cast<std::size_t>(hash >> 58U)];
   }
   for (const auto& buckets : {low, high}) {
     EXPECT_GT(*std::min_element(buckets.begin(), buckets.end()), 50U);

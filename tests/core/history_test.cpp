@@ -602,8 +602,9 @@ TEST_P(HistoryModel, Agrees) {
     ASSERT_LE(kept.rings.live_bytes(), std::max<std::size_t>(8, rule.count) * sizeof(HistoryEntry));
 
     // A reader, from anywhere, in pieces of any size.
+    const auto number = static_cast<std::size_t>(id.number);
     const EventId from{id.epoch + (below(20) == 0 ? 1 : 0),
-                       below(2) == 0 ? below(id.number + 3) : id.number - below(std::min<std::size_t>(id.number, 30))};
+                       below(2) == 0 ? below(number + 3) : number - below(std::min<std::size_t>(number, 30))};
     ASSERT_EQ(kept.history.reach(from), model.reach(from));
     if (step % 10 != 0) continue;
     std::vector<EventId> expected;

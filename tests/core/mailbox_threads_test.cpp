@@ -38,9 +38,10 @@ class mailbox_threads : public ::testing::Test {
   std::size_t read(MessageLink* link) {
     std::size_t count = 0;
     for (; link != nullptr; ++count) {
-      const Item& item = items[link->tag][next[link->tag]];
+      const auto row = static_cast<std::size_t>(link->tag);
+      const Item& item = items[row][next[row]];
       EXPECT_EQ(&item.link, link) << "out of order";
-      EXPECT_EQ(item.number, next[link->tag]++);
+      EXPECT_EQ(item.number, next[row]++);
       mailbox.release(1);
       link = link->next;
     }

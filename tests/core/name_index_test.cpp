@@ -17,7 +17,7 @@
 namespace fanfare::test {
 namespace {
 
-class Named {
+class alignas(name_index_alignment) Named {
  public:
   Named(std::string name, std::uint64_t hash) : name_(std::move(name)), hash_(hash) {}
   [[nodiscard]] std::string_view name() const noexcept { return name_; }

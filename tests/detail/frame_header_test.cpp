@@ -24,7 +24,9 @@ TEST(FrameHeader, TakesTheShortestForm) {
   EXPECT_EQ(header_of(126), "\x81\x7E\x00\x7E"s);
   EXPECT_EQ(header_of(65535), "\x81\x7E\xFF\xFF"s);
   EXPECT_EQ(header_of(65536), "\x81\x7F\x00\x00\x00\x00\x00\x01\x00\x00"s);
-  EXPECT_EQ(header_of(0x0123456789ABCDEF), "\x81\x7F\x01\x23\x45\x67\x89\xAB\xCD\xEF"s);
+  if constexpr (sizeof(std::size_t) == 8) {
+    EXPECT_EQ(header_of(static_cast<std::size_t>(0x0123456789ABCDEFU)), "\x81\x7F\x01\x23\x45\x67\x89\xAB\xCD\xEF"s);
+  }
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ class RegistryCore;
 
 /// The callables bound to one event name of one channel.
 template <class Traits>
-class EventNode final : public Garbage {
+class alignas(name_index_alignment) EventNode final : public Garbage {
  public:
   using List = SubscriberList<typename Traits::atomics, CallbackFunction>;
   using MemoryType = typename Traits::memory;
@@ -172,7 +172,7 @@ class CallbackWalk {
 /// nodes, the subscriptions' states, the garbage, the count, and on ordered channels the order. `references_` is guarded
 /// by the stripe that the channel is in.
 template <class Traits>
-class Channel final : public ChannelFace {
+class alignas(name_index_alignment) Channel final : public ChannelFace {
   using A = typename Traits::atomics;
   using Core = RegistryCore<Traits>;
   using Domain = typename Traits::domain;

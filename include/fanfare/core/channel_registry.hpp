@@ -471,7 +471,7 @@ class RegistryCore final : public MessageSource {
       return stripes_[0];
     } else {
       static_assert(Traits::threading::stripes == 64, "the top 6 bits choose");
-      return stripes_[name_hash >> 58U];
+      return stripes_[static_cast<std::size_t>(name_hash >> 58U)];
     }
   }
 

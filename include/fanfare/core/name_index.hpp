@@ -22,8 +22,12 @@
 
 FANFARE_NAMESPACE_BEGIN
 
+/// What a node of a `NameIndex` is aligned to, at least: the low bits of its address are free then, also where nothing else
+/// would have them so.
+inline constexpr std::size_t name_index_alignment = 8;
+
 /// \tparam Node   has `std::string_view name() const` and `std::uint64_t hash() const`; neither changes while the node
-///                is in the index.
+///                is in the index. Aligned to `name_index_alignment`.
 ///
 /// Thread safety: `find` and `for_each` from any thread inside a pin of the owner's domain; the rest under the owner's
 /// lock.
@@ -140,7 +144,7 @@ class NameIndex {
   /// at them. 0: free; a tag without an address: a tombstone.
   using Word = std::uintptr_t;
   using Entry = atomic<Word>;
-  static constexpr Word tags = 7;
+  static constexpr Word tags = name_index_alignment - 1;
   static constexpr Word tombstone = 1;
   [[nodiscard]] static Word tag_of(std::uint64_t hash) noexcept {
     // Neither what chooses a stripe nor, in tables of a size that occurs, the position.
@@ -150,7 +154,7 @@ class NameIndex {
     return reinterpret_cast<Node*>(word & ~tags);  // NOLINT(performance-no-int-to-ptr): an address and a tag
   }
   [[nodiscard]] static Word word_of(Node& node) noexcept {
-    static_assert(alignof(Node) > tags);
+    static_assert(alignof(Node) >= name_index_alignment);
     return reinterpret_cast<Word>(&node) | tag_of(node.hash());
   }
 

@@ -479,7 +479,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true>, priv
 
     bool host = false;
     bool close = false;
-    std::optional<std::uint64_t> length;
+    std::optional<std::size_t> length;
     taken_fields_ = 0;  // there may have been an attempt before
     for (;;) {
       if (!take_plain_line(rest, line)) return false;
@@ -509,7 +509,7 @@ class RequestReader final : private boost::beast::http::basic_parser<true>, priv
           if (!is_name(name, "content-length")) break;
           if (length || !is_number(value) || value.size() > 9) return false;
           length = 0;
-          for (const char digit : value) length = *length * 10 + static_cast<std::uint64_t>(digit - '0');
+          for (const char digit : value) length = *length * 10 + static_cast<std::size_t>(digit - '0');
           if (*length > limits_.body_bytes) return false;
           break;
         case 16:

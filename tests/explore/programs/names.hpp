@@ -20,7 +20,7 @@ static_assert(NameHash<OnePlace>);
 
 /// A channel, as the index knows it.
 template <class Env>
-class NamedNode final : public fanfare::detail::Garbage {
+class alignas(name_index_alignment) NamedNode final : public fanfare::detail::Garbage {
  public:
   explicit NamedNode(std::string_view name) : name_(name) {}
   [[nodiscard]] std::string_view name() const { return name_.read(); }

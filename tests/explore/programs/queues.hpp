@@ -58,8 +58,9 @@ class MailboxProgram : public Parts<Env> {
         continue;
       }
       for (; link != nullptr; ++got) {
-        const std::size_t pusher = link->tag / Each;
-        Parcel<Env>& parcel = parcels[link->tag];
+        const auto tag = static_cast<std::size_t>(link->tag);
+        const std::size_t pusher = tag / Each;
+        Parcel<Env>& parcel = parcels[tag];
         Env::require(&parcel.link == link, "a link that nobody pushed");
         Env::require(parcel.number.read() == next[pusher]++, "one pusher's parcels are out of order");
         link = link->next;
