@@ -14,7 +14,7 @@
 FANFARE_NAMESPACE_BEGIN
 namespace pusher {
 
-/// Two numbers, written `<place>.<secret>`: every client and SDK expects the form `\d+\.\d+`.
+/// Two numbers, place and secret, written with a dot between them: every client and SDK expects that form.
 ///
 /// `place` says where the connection is found again; `secret` is random, so that a connection cannot be guessed and an
 /// id is never taken for one of an earlier connection at the same place.
