@@ -79,6 +79,7 @@ enum class Admission : std::uint8_t {
 
 /// Something that happened in an application.
 struct AppEvent {
+  /// What it was.
   enum class Kind : std::uint8_t {
     channel_occupied,    ///< The first subscriber came.
     channel_vacated,     ///< The last one left.
@@ -195,8 +196,11 @@ class App {
     }
   }
 
+  /// As the options name it.
   [[nodiscard]] const std::string& id() const noexcept { return options_.id; }
+  /// The first of its keys.
   [[nodiscard]] const std::string& key() const noexcept { return options_.key; }
+  /// What it was made of. Stays as it is.
   [[nodiscard]] const AppOptions& options() const noexcept { return options_; }
 
   /// What signs for a key; null if the application does not know it.
@@ -212,13 +216,16 @@ class App {
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data = {}) {
     return channels_.trigger(channel, event, data);
   }
+  /// The same for an event that differs from an ordinary one.
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
     return channels_.trigger(channel, event, data, options);
   }
+  /// The same for several channels.
   TriggerResult trigger(std::span<const std::string_view> channels, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     return channels_.trigger(channels, event, data, options);
   }
+  /// The same for a list in braces.
   TriggerResult trigger(std::initializer_list<std::string_view> channels, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     return channels_.trigger(channels, event, data, options);
@@ -280,6 +287,7 @@ class App {
   [[nodiscard]] Subscription subscribe(std::string_view channel, Setup&& setup, Since since = {}) {
     return noticed(channel, channels_.subscribe(channel, std::forward<Setup>(setup), since));
   }
+  /// Subscribes a queue that is read by polling.
   [[nodiscard]] PolledSubscription subscribe(std::string_view channel, Inbox inbox, Since since = {}) {
     return noticed(channel, channels_.subscribe(channel, inbox, since));
   }
@@ -415,6 +423,7 @@ class App {
 
   /// The channels themselves.
   [[nodiscard]] ChannelRegistry<>& channels() noexcept { return channels_; }
+  /// The same for reading.
   [[nodiscard]] const ChannelRegistry<>& channels() const noexcept { return channels_; }
 
   /// How many clients are connected.

@@ -36,9 +36,12 @@ template <class T>
 class PlainCell {
  public:
   constexpr PlainCell() = default;
+  /// Begins with a value, before any other thread knows of it.
   constexpr explicit PlainCell(T value) : value_(std::move(value)) {}
 
+  /// The value. \pre no other thread writes.
   [[nodiscard]] const T& read() const noexcept { return value_; }
+  /// \pre no other thread reads or writes.
   void write(T value) noexcept { value_ = std::move(value); }
 
  private:
@@ -49,9 +52,12 @@ class PlainCell {
 struct StdAtomics {
   static constexpr PolicyKind policy_kind = PolicyKind::atomics;
 
+  /// What threads share.
   template <class T>
   using atomic = std::atomic<T>;
+  /// What they wait for, on paths that may wait.
   using mutex = std::mutex;
+  /// What they share, ordered by other means.
   template <class T>
   using plain = PlainCell<T>;
 
@@ -84,8 +90,9 @@ struct StdAtomics {
     }
   }
 
-  /// Told of every piece of memory after it was allocated and before it is freed.
+  /// Told of every piece of memory after it was allocated.
   static void allocated(const void* /*memory*/, std::size_t /*bytes*/) noexcept {}
+  /// Likewise, before it is freed.
   static void freed(const void* /*memory*/, std::size_t /*bytes*/) noexcept {}
 };
 
@@ -98,8 +105,13 @@ struct PlainAtomics {
   class atomic {
    public:
     constexpr atomic() = default;
+    /// As of `std::atomic`.
     constexpr atomic(T value) noexcept : value_(value) {}  // NOLINT(google-explicit-constructor): as std::atomic
 
+    /// \name As of `std::atomic`
+    /// @{
+
+    /// The same result, whatever the order.
     [[nodiscard]] T load(std::memory_order /*order*/) const noexcept { return value_; }
     void store(T value, std::memory_order /*order*/) noexcept { value_ = value; }
     T exchange(T value, std::memory_order /*order*/) noexcept { return std::exchange(value_, value); }
@@ -121,16 +133,27 @@ struct PlainAtomics {
     bool compare_exchange_weak(T& expected, T value, std::memory_order success, std::memory_order failure) noexcept {
       return compare_exchange_strong(expected, value, success, failure);
     }
+    /// @}
 
    private:
     T value_{};
   };
 
+  /// Locks nothing.
   struct mutex {
+    /// \name As of `std::mutex`
+    /// @{
+
+    /// Does nothing.
     void lock() noexcept {}
     void unlock() noexcept {}
+    /// @}
   };
 
+  /// \name As of `StdAtomics`
+  /// @{
+
+  /// For one thread: there is nobody to wait for, and nobody to be told.
   template <class T>
   using plain = PlainCell<T>;
 
@@ -144,6 +167,7 @@ struct PlainAtomics {
 
   static void allocated(const void* /*memory*/, std::size_t /*bytes*/) noexcept {}
   static void freed(const void* /*memory*/, std::size_t /*bytes*/) noexcept {}
+  /// @}
 };
 
 /// The requirements on the atomics policy.

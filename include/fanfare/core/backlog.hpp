@@ -158,6 +158,7 @@ class Backlog {
 
   /// How many bytes wait.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  /// Whether nothing waits.
   [[nodiscard]] bool empty() const noexcept { return bytes_ == 0; }
 
  private:

@@ -45,6 +45,7 @@ class ChannelHandle {
     if (channel_ == nullptr) return {.error = error_};
     return channel_->trigger(event, data, nullptr);
   }
+  /// The same for an event that differs from an ordinary one.
   TriggerResult trigger(std::string_view event, Data data, const TriggerOptions& options) const {
     if (channel_ == nullptr) return {.error = error_};
     if (options.retain == Retain::yes) return channel_->trigger_retained(event, data, options);
@@ -63,6 +64,7 @@ class ChannelHandle {
     if (channel_ == nullptr) return error_;
     return channel_->closed() ? errc::closed : errc::ok;
   }
+  /// Whether it holds a channel.
   [[nodiscard]] explicit operator bool() const noexcept { return error() == errc::ok; }
 
   /// \private

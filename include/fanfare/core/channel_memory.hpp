@@ -45,6 +45,7 @@ struct KeptOptions {
 /// with a hook that computes snapshots, or one where an event was to be retained.
 class ChannelMemory final : public ChannelState {
  public:
+  /// Of the times that it is given.
   using Clock = std::chrono::steady_clock;
 
   /// Of a channel that no rule is for, yet.
@@ -129,6 +130,7 @@ class ChannelMemory final : public ChannelState {
   [[nodiscard]] std::uint64_t ticket() const noexcept override {
     return kept_ == nullptr || kept_->logged == nullptr ? 0 : kept_->logged->ticket;
   }
+  /// As `ChannelState` has it: into the history, among what is retained, or both.
   void restore(const MessagePtr& message, Clock::time_point time, bool history, bool retained) noexcept override {
     if (kept_ == nullptr || kept_->logged == nullptr) return;
     if (!message) return kept_->history.clear();  // there was no memory for it: it must not be a hole
@@ -169,6 +171,7 @@ class ChannelMemory final : public ChannelState {
     if (!outlives()) return false;
     return !kept_->retained.empty() || (keeps_history() && !kept_->history.empty());
   }
+  /// As `ChannelState` has it, of all that a channel keeps.
   void expire(Clock::time_point now) noexcept override {
     if (now >= cached_until_) cached_ = {};
     if (kept_ == nullptr) return;
@@ -179,6 +182,7 @@ class ChannelMemory final : public ChannelState {
     kept_->log_floors(before);
   }
 
+  /// Whether the channel keeps its last event, as `cache-` channels do.
   [[nodiscard]] bool caches() const noexcept { return caches_; }
   /// The last event, unless it is too old; null if there is none.
   [[nodiscard]] MessagePtr cached(Clock::time_point now) const noexcept {
@@ -186,6 +190,7 @@ class ChannelMemory final : public ChannelState {
   }
   /// Somebody came and found nothing. \returns whether it is the first since there was something.
   [[nodiscard]] bool note_miss() noexcept { return !std::exchange(missed_, true); }
+  /// When the last event is too old.
   [[nodiscard]] Clock::time_point cached_until() const noexcept { return cached_until_; }
 
   /// The channel's rule; null if it has none.
@@ -201,6 +206,7 @@ class ChannelMemory final : public ChannelState {
   [[nodiscard]] bool keeps_history() const noexcept { return rule_ != nullptr && rule_->history.has_value(); }
   /// Null where the channel keeps no events.
   [[nodiscard]] const History* history() const noexcept { return kept_ == nullptr ? nullptr : &kept_->history; }
+  /// Likewise.
   [[nodiscard]] const Retained* retained() const noexcept { return kept_ == nullptr ? nullptr : &kept_->retained; }
 
   /// What somebody is sent who comes: what the history holds, then what is retained that it does not hold; a first piece.
@@ -581,7 +587,9 @@ class ChannelMemories final : public ChannelStates {
     return ruled(channel, &ChannelRule::max_subscribers);
   }
 
+  /// What all its channels keep together.
   [[nodiscard]] KeptBudget& budget() noexcept { return *budget_; }
+  /// The same for reading.
   [[nodiscard]] const KeptBudget& budget() const noexcept { return *budget_; }
 
  private:

@@ -49,7 +49,9 @@ FANFARE_NAMESPACE_BEGIN
 /// Policy: any number of threads (the default).
 struct MultiThreaded {
   static constexpr PolicyKind policy_kind = PolicyKind::threading;
+  /// The default of the atomics policy.
   using atomics = StdAtomics;
+  /// The default of the reclaimer policy.
   using reclaimer = EpochReclaimer;
   static constexpr std::size_t stripes = 64;
 };
@@ -57,7 +59,9 @@ struct MultiThreaded {
 /// Policy: one thread at a time, and no atomic instruction at all.
 struct SingleThreaded {
   static constexpr PolicyKind policy_kind = PolicyKind::threading;
+  /// The default of the atomics policy.
   using atomics = PlainAtomics;
+  /// The default of the reclaimer policy.
   using reclaimer = WalkDepthReclaimer;
   static constexpr std::size_t stripes = 1;
 };
@@ -74,6 +78,7 @@ template <class C>
 struct WithClock {
   static_assert(Clock<C>, "fanfare: WithClock<C>: C does not satisfy the concept fanfare::Clock");
   static constexpr PolicyKind policy_kind = PolicyKind::clock;
+  /// The clock.
   using type = C;
 };
 
@@ -746,6 +751,7 @@ class ChannelRegistry {
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data = {}) {
     return trigger_one(channel, event, data, nullptr);
   }
+  /// The same for an event that differs from an ordinary one.
   TriggerResult trigger(std::string_view channel, std::string_view event, Data data, const TriggerOptions& options) {
     if (options.retain == Retain::yes) [[unlikely]] {
       return trigger_retained(channel, event, data, options);
@@ -777,6 +783,7 @@ class ChannelRegistry {
                         const TriggerOptions& options = {}) {
     return trigger_many(channels, event, data, options);
   }
+  /// The same for a list in braces.
   TriggerResult trigger(std::initializer_list<std::string_view> channels, std::string_view event, Data data,
                         const TriggerOptions& options = {}) {
     return trigger_many({channels.begin(), channels.size()}, event, data, options);

@@ -236,6 +236,7 @@ class ChannelRules {
     return best == none ? nullptr : &rules_[best];
   }
 
+  /// Whether there are none.
   [[nodiscard]] bool empty() const noexcept { return rules_.empty(); }
   /// In the order in which they apply.
   [[nodiscard]] std::span<const ChannelRule> rules() const noexcept { return rules_; }

@@ -92,6 +92,7 @@ class EpochDomain {
     errc error_ = errc::ok;
   };
 
+  /// \param memory   where records beyond the first 32 come from.
   explicit EpochDomain(const M& memory) noexcept : memory_(memory) {}
   EpochDomain(const EpochDomain&) = delete;
   EpochDomain& operator=(const EpochDomain&) = delete;
@@ -173,7 +174,9 @@ class EpochDomain {
   void destroy_all(Queue& queue, AnyMemory& memory) noexcept {
     queue.destroy_all(memory);
   }
+  /// Whether nothing of the owner's waits to be freed.
   [[nodiscard]] bool empty(const Queue& queue) const noexcept { return queue.empty(); }
+  /// How many bytes of it wait.
   [[nodiscard]] std::size_t bytes(const Queue& queue) const noexcept { return queue.bytes(); }
   /// What is retired and in no owner's queue.
   [[nodiscard]] std::size_t unqueued_bytes() const noexcept { return 0; }
@@ -345,6 +348,7 @@ class EpochDomain {
 /// Policy: epoch-based reclamation. The default of `MultiThreaded`.
 struct EpochReclaimer {
   static constexpr PolicyKind policy_kind = PolicyKind::reclaimer;
+  /// What a registry keeps of it.
   template <class A, class M>
   using domain = EpochDomain<A, M>;
 };

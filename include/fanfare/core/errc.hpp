@@ -98,6 +98,7 @@ FANFARE_PUBLIC inline const std::error_category& error_category() noexcept {
   return category;
 }
 
+/// Makes an `errc` a `std::error_code`, as the standard library does by itself where one is wanted.
 inline std::error_code make_error_code(errc error) noexcept { return {static_cast<int>(error), error_category()}; }
 
 /// Whether a code is this error, even if it was made in a shared library with a category of its own. (The standard's

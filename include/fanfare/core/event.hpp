@@ -44,7 +44,9 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
+  /// The channel that it was triggered on.
   [[nodiscard]] std::string_view channel() const noexcept { return parts_.channel; }
+  /// What it is called.
   [[nodiscard]] std::string_view name() const noexcept { return parts_.name; }
   /// The publisher's bytes, unchanged.
   [[nodiscard]] std::string_view data() const noexcept { return parts_.data; }

@@ -25,6 +25,7 @@ concept NameHash = requires(std::string_view name, std::uint64_t seed) {
 /// seed.
 /// \complexity about 2 ns for names up to 16 bytes.
 struct SeededHash {
+  /// As `NameHash` has it.
   [[nodiscard]] static std::uint64_t hash(std::string_view name, std::uint64_t seed) noexcept {
     const char* bytes = name.data();
     std::size_t size = name.size();
@@ -138,6 +139,7 @@ template <class H>
 struct WithHash {
   static_assert(NameHash<H>, "fanfare: WithHash<H>: H does not satisfy the concept fanfare::NameHash");
   static constexpr PolicyKind policy_kind = PolicyKind::hash;
+  /// The hash.
   using type = H;
 };
 

@@ -64,6 +64,7 @@ struct HistoryPage {
 template <Memory M = NewDelete>
 class BasicHistory {
  public:
+  /// Of the times that it is given.
   using Clock = std::chrono::steady_clock;
 
   /// A page looks at no more events than this, those included that it leaves out.
@@ -139,6 +140,7 @@ class BasicHistory {
     floor_ = last_;
   }
 
+  /// Whether nothing is kept.
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   /// How many events are kept, those of the protocol included.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -38,6 +38,7 @@ class KeptBudget {
   /// \pre all accounts are gone.
   ~KeptBudget() { FANFARE_ASSERT(oldest_ == nullptr, "a budget ends before its accounts"); }
 
+  /// How many bytes all channels together may keep.
   [[nodiscard]] std::size_t bound() const noexcept { return bound_; }
   /// What all channels keep. A moment's view, as all of these.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_.load(std::memory_order_relaxed); }
@@ -93,6 +94,7 @@ class KeptAccount {
   KeptAccount& operator=(const KeptAccount&) = delete;
   ~KeptAccount() { static_cast<void>(report(0)); }
 
+  /// Whose account it is.
   [[nodiscard]] std::string_view channel() const noexcept { return channel_; }
 
   /// The channel now keeps so much.
@@ -123,6 +125,7 @@ class KeptAccount {
     add(budget_.vacant_bytes_, std::size_t{0} - bytes_);
     settle();
   }
+  /// Whether nobody is subscribed to the channel.
   [[nodiscard]] bool vacant() const noexcept { return vacant_; }
   /// What was reported last.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }

@@ -17,10 +17,12 @@ FANFARE_NAMESPACE_BEGIN
 
 /// A change of what the channels of one application keep.
 struct KeptChange {
+  /// What changes.
   enum class Kind : std::uint8_t {
     keep,    ///< `message` is kept: in the history, as the latest of its name, as both, or (with `clears`) as neither.
     forget,  ///< Of `channel`: what is up to the floors.
   };
+  /// Of its time, which is to mean something to the next program.
   using Clock = std::chrono::system_clock;
 
   Kind kind = Kind::keep;
@@ -63,6 +65,7 @@ struct KeptTicket {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
 
+  /// Whether there is something to wait for.
   [[nodiscard]] explicit operator bool() const noexcept { return last != 0; }
   /// \param ticket   of one change more; 0: of none.
   void add(std::uint64_t ticket) noexcept {

@@ -97,6 +97,7 @@ class BasicMailbox {
   typename A::template atomic<std::size_t> bytes_{0};
 };
 
+/// The mailbox of programs with threads.
 using Mailbox = BasicMailbox<StdAtomics>;
 
 FANFARE_NAMESPACE_END

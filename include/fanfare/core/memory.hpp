@@ -31,10 +31,12 @@ concept Memory = std::is_nothrow_copy_constructible_v<M> &&
 
 /// The global `operator new` and `delete`.
 struct NewDelete {
+  /// As `Memory` has it; null where there is no memory.
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
     if (alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__) return ::operator new(bytes, std::nothrow);
     return ::operator new(bytes, std::align_val_t{alignment}, std::nothrow);
   }
+  /// As `Memory` has it.
   void deallocate(void* address, std::size_t bytes, std::size_t alignment) noexcept {
     // Sized deletion is optional in clang 14; the unsized form is always there.
     static_cast<void>(bytes);
@@ -72,6 +74,7 @@ template <class M>
 struct WithMemory {
   static_assert(Memory<M>, "fanfare: WithMemory<M>: M does not satisfy the concept fanfare::Memory");
   static constexpr PolicyKind policy_kind = PolicyKind::allocator;
+  /// Where memory comes from.
   using type = M;
 };
 

@@ -28,6 +28,7 @@ struct EventId {
   std::uint64_t epoch = 0;
   std::uint64_t number = 0;
 
+  /// Whether it is an event's.
   [[nodiscard]] explicit operator bool() const noexcept { return number != 0; }
   friend bool operator==(const EventId&, const EventId&) = default;
   friend std::partial_ordering operator<=>(const EventId& a, const EventId& b) noexcept {
@@ -68,9 +69,13 @@ class MessagePtr {
   /// Gives up the reference without dropping it.
   [[nodiscard]] const Message* release() noexcept { return std::exchange(message_, nullptr); }
 
+  /// The message; null if it holds none.
   [[nodiscard]] const Message* get() const noexcept { return message_; }
+  /// The message. \pre it holds one.
   const Message& operator*() const noexcept { return *message_; }
+  /// The message. \pre it holds one.
   const Message* operator->() const noexcept { return message_; }
+  /// Whether it holds a message.
   explicit operator bool() const noexcept { return message_ != nullptr; }
 
  private:
@@ -99,12 +104,15 @@ struct MessageParts {
                              : event + origin->user_id.size() + origin->socket_id.size() + origin->except_socket.size();
   }
 
+  /// Who sent it, if a client did and is known.
   [[nodiscard]] std::string_view user_id() const noexcept {
     return origin == nullptr ? std::string_view{} : origin->user_id;
   }
+  /// The connection that sent it, if a client did.
   [[nodiscard]] std::string_view socket_id() const noexcept {
     return origin == nullptr ? std::string_view{} : origin->socket_id;
   }
+  /// The connection that must not receive it.
   [[nodiscard]] std::string_view except_socket() const noexcept {
     return origin == nullptr ? std::string_view{} : origin->except_socket;
   }
@@ -118,8 +126,11 @@ class Message {
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
 
+  /// The channel that the event was triggered on.
   [[nodiscard]] std::string_view channel() const noexcept { return part(0); }
+  /// What the event is called.
   [[nodiscard]] std::string_view name() const noexcept { return part(1); }
+  /// The publisher's bytes, unchanged.
   [[nodiscard]] std::string_view data() const noexcept { return part(2); }
   /// Who sent it, if a client did and is known.
   [[nodiscard]] std::string_view user_id() const noexcept { return part(3); }
@@ -127,6 +138,7 @@ class Message {
   [[nodiscard]] std::string_view socket_id() const noexcept { return part(4); }
   /// The connection that must not receive it.
   [[nodiscard]] std::string_view except_socket() const noexcept { return part(5); }
+  /// Its place in the channel's order; empty in a channel without one.
   [[nodiscard]] EventId id() const noexcept { return id_; }
 
   /// What the registry's encoder made of it; empty if no subscriber wanted it encoded.
@@ -137,6 +149,7 @@ class Message {
  protected:
   static constexpr std::size_t part_count = 6;
 
+  /// \param bytes   has room for all parts, one after another, and for the frame behind them.
   Message(const MessageParts& from, char* bytes) noexcept : bytes_(bytes) {
     std::size_t at = 0;
     const auto put = [&](std::size_t i, std::string_view part) {
@@ -158,7 +171,9 @@ class Message {
 
   /// Where the frame goes while the message is not shared yet.
   [[nodiscard]] std::byte* frame_space() noexcept { return reinterpret_cast<std::byte*>(bytes_) + end(part_count - 1); }
+  /// \pre the message is not shared yet.
   void set_frame_size(std::size_t bytes) noexcept { frame_size_ = bytes; }
+  /// \pre the message is not shared yet.
   void set_id(EventId id) noexcept { id_ = id; }
 
  private:

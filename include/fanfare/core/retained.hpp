@@ -57,6 +57,7 @@ struct RetainedNode {
 template <Memory M = NewDelete>
 class BasicRetained {
  public:
+  /// Of the times that it is given.
   using Clock = std::chrono::steady_clock;
 
   /// \param rule   what is outside of its bounds is taken to be at the nearer one.
@@ -128,6 +129,7 @@ class BasicRetained {
 
   /// The id of the oldest event; empty if there is none.
   [[nodiscard]] EventId first() const noexcept { return oldest_ == nullptr ? EventId{} : oldest_->message->id(); }
+  /// Whether nothing is kept.
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   /// How many names there are.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

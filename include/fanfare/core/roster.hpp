@@ -22,6 +22,7 @@ struct Member {
 
   friend bool operator==(const Member&, const Member&) = default;
 };
+/// A member that a roster shares with whoever reads it; never null in one.
 using MemberPtr = std::shared_ptr<const Member>;
 
 /// The members of one channel: a user counts once, whatever the number of its connections. What the first of them said of
@@ -30,6 +31,7 @@ using MemberPtr = std::shared_ptr<const Member>;
 /// Thread safety: like an `int`.
 class Roster {
  public:
+  /// What came of a wish to enter: the user was not there, was there already, or finds no room.
   enum class Entry { first, again, full };
 
   /// Counts a connection of a user in.
@@ -58,6 +60,7 @@ class Roster {
 
   /// How many users are present.
   [[nodiscard]] std::size_t size() const noexcept { return members_.size(); }
+  /// Whether the user is present. \complexity O(1).
   [[nodiscard]] bool contains(std::string_view user_id) const noexcept { return members_.contains(user_id); }
 
   /// All of them, in no order. \throws `std::bad_alloc`. \complexity O(members).

@@ -60,9 +60,13 @@ class SubscriberList {
   /// A position in time: the slots that existed when it was taken.
   class View {
    public:
+    /// The slots as a range; those whose function is null are nobody's.
     [[nodiscard]] const Slot* begin() const noexcept { return slots_; }
+    /// Behind the last of them.
     [[nodiscard]] const Slot* end() const noexcept { return slots_ + count_; }
+    /// How many there are, nobody's included.
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
+    /// Whether there are none.
     [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
     /// Who the slot belongs to. \pre its function was non-null.
     [[nodiscard]] std::uint64_t owner(const Slot& slot) const noexcept {

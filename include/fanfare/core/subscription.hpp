@@ -28,7 +28,9 @@ FANFARE_NAMESPACE_BEGIN
 class BindingId {
  public:
   constexpr BindingId() = default;
+  /// Whether it names a binding.
   [[nodiscard]] constexpr explicit operator bool() const noexcept { return value_ != 0; }
+  /// Why nothing was bound.
   [[nodiscard]] constexpr errc error() const noexcept { return error_; }
   friend constexpr bool operator==(const BindingId&, const BindingId&) = default;
 
@@ -387,7 +389,7 @@ class Subscription {
     return bind(event, std::weak_ptr<T>{owner}, std::forward<F>(f));
   }
 
-  /// Calls `f` with every later event. \returns, \throws, \progress, \complexity as `bind`.
+  /// Calls `f` with every later event, whatever its name. All else is as of `bind`.
   template <class F>
   BindingId bind_all(F&& f) {
     return add({}, true, std::forward<F>(f));
@@ -435,12 +437,14 @@ class Subscription {
     if (state_ == nullptr) return error_;
     return state_->channel->closed() ? errc::closed : errc::ok;
   }
+  /// Whether it is subscribed.
   [[nodiscard]] explicit operator bool() const noexcept { return error() == errc::ok; }
 
   /// The channel's name; empty where there is no subscription.
   [[nodiscard]] std::string_view channel() const noexcept {
     return state_ == nullptr ? std::string_view{} : state_->channel->name();
   }
+  /// Names it to `TriggerOptions::except`; empty once it has ended.
   [[nodiscard]] SubscriptionId id() const noexcept {
     return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id()};
   }
@@ -595,10 +599,13 @@ class PolledSubscription {
     if (state_ == nullptr) return error_;
     return state_->channel->closed() ? errc::closed : errc::ok;
   }
+  /// Whether it is subscribed.
   [[nodiscard]] explicit operator bool() const noexcept { return error() == errc::ok; }
+  /// The channel's name, while it is subscribed; empty afterwards.
   [[nodiscard]] std::string_view channel() const noexcept {
     return state_ == nullptr ? std::string_view{} : state_->channel->name();
   }
+  /// Names it to `TriggerOptions::except`; empty once it has ended.
   [[nodiscard]] SubscriptionId id() const noexcept {
     return state_ == nullptr ? SubscriptionId{} : SubscriptionId{state_->id()};
   }

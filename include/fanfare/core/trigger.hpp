@@ -24,13 +24,16 @@ class PolledSubscription;
 class Data {
  public:
   constexpr Data() = default;
+  /// A string, or a view of one.
   template <std::convertible_to<std::string_view> Text>
   constexpr Data(const Text& text) noexcept : text_(text) {}  // NOLINT(google-explicit-constructor): an argument
+  /// Bytes.
   template <class Bytes>
     requires(std::convertible_to<const Bytes&, std::span<const std::byte>> &&
              !std::convertible_to<const Bytes&, std::string_view>)
   Data(const Bytes& bytes) noexcept : Data(Raw{bytes}) {}  // NOLINT(google-explicit-constructor)
 
+  /// The bytes, whatever they are.
   [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
 
  private:
@@ -46,12 +49,19 @@ class Data {
 class SubscriptionId {
  public:
   constexpr SubscriptionId() = default;
+  /// \name Of a subscription
+  /// @{
+
+  /// Empty where the subscription has ended, or the pointer is null.
   SubscriptionId(const Subscription& subscription) noexcept;        // NOLINT(google-explicit-constructor)
   SubscriptionId(const PolledSubscription& subscription) noexcept;  // NOLINT(google-explicit-constructor)
   SubscriptionId(const Subscription* subscription) noexcept;        // NOLINT(google-explicit-constructor)
   SubscriptionId(const PolledSubscription* subscription) noexcept;  // NOLINT(google-explicit-constructor)
+  /// @}
 
+  /// Whether it names a subscription.
   [[nodiscard]] constexpr explicit operator bool() const noexcept { return value_ != 0; }
+  /// The number itself; 0: nobody's.
   [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }
   friend constexpr bool operator==(const SubscriptionId&, const SubscriptionId&) = default;
 
@@ -106,6 +116,7 @@ struct TriggerResult {
   std::size_t delivered = 0;  ///< Callbacks called plus queues that took it.
   EventId id{};               ///< Its place in the channel's order, on channels that have one.
 
+  /// Whether everybody got it who was to.
   [[nodiscard]] explicit operator bool() const noexcept { return error == errc::ok; }
 };
 

@@ -59,9 +59,13 @@ class TurnLog {
 #endif
   }
 
+  /// All frames, one after another, as they go to a subscriber that takes every one.
   [[nodiscard]] std::string_view bytes() const noexcept { return bytes_; }
+  /// One entry for each frame, in the order of the triggers.
   [[nodiscard]] const std::vector<LogFrame>& frames() const noexcept { return frames_; }
+  /// Whether there is no frame.
   [[nodiscard]] bool empty() const noexcept { return frames_.empty(); }
+  /// The bytes of one frame. \pre `i` is less than the number of frames.
   [[nodiscard]] std::string_view frame(std::size_t i) const noexcept {
     const std::size_t begin = i == 0 ? 0 : frames_[i - 1].end;
     return std::string_view(bytes_).substr(begin, frames_[i].end - begin);
@@ -164,6 +168,7 @@ class LogPtr {
     if (log_ != nullptr) ++log_->references_;
   }
   LogPtr(LogPtr&& other) noexcept : log_(other.log_), pool_(other.pool_) { other.log_ = nullptr; }
+  /// Copies or moves, as its argument was made.
   LogPtr& operator=(LogPtr other) noexcept {
     std::swap(log_, other.log_);
     std::swap(pool_, other.pool_);
@@ -173,9 +178,13 @@ class LogPtr {
     if (log_ != nullptr && --log_->references_ == 0) pool_->give_back(log_);
   }
 
+  /// The log; null if it holds none.
   [[nodiscard]] TurnLog* get() const noexcept { return log_; }
+  /// The log. \pre it holds one.
   TurnLog& operator*() const noexcept { return *log_; }
+  /// The log. \pre it holds one.
   TurnLog* operator->() const noexcept { return log_; }
+  /// Whether it holds a log.
   explicit operator bool() const noexcept { return log_ != nullptr; }
 
  private:

@@ -23,6 +23,7 @@ FANFARE_NAMESPACE_BEGIN
 /// Thread safety: any thread, concurrently. \progress locks a mutex, which is a leaf.
 class Users {
  public:
+  /// Of the times that it is given.
   using Clock = std::chrono::steady_clock;
 
   /// \param grace   how long a user without connections counts as there.

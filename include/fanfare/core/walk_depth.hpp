@@ -22,6 +22,7 @@ FANFARE_NAMESPACE_BEGIN
 template <Atomics A, Memory M>
 class WalkDepthDomain {
  public:
+  /// One walk. Ends with the object.
   class [[nodiscard]] Guard {
    public:
     Guard(Guard&& other) noexcept : domain_(std::exchange(other.domain_, nullptr)), error_(other.error_) {}
@@ -32,8 +33,11 @@ class WalkDepthDomain {
       if (domain_ != nullptr && --domain_->depth_ == 0 && !domain_->pending_.empty()) domain_->free_pending();
     }
 
+    /// Why there is no walk: `errc::nested_too_deep`.
     [[nodiscard]] errc error() const noexcept { return error_; }
+    /// Nobody asks where the walk is.
     void enter(const void* /*scope*/) noexcept {}
+    /// Likewise.
     void enter_callbacks() noexcept {}
 
    private:
@@ -45,20 +49,27 @@ class WalkDepthDomain {
     errc error_ = errc::ok;
   };
 
+  /// \param memory   where what is reclaimed goes back to.
   explicit WalkDepthDomain(const M& memory) noexcept : memory_(memory) {}
   WalkDepthDomain(const WalkDepthDomain&) = delete;
   WalkDepthDomain& operator=(const WalkDepthDomain&) = delete;
   ~WalkDepthDomain() { free_pending(); }
 
+  /// Begins a walk.
   [[nodiscard]] Guard pin(ReadFor use = ReadFor::trigger) noexcept {
     if (use == ReadFor::trigger && depth_ >= max_trigger_depth) return Guard{errc::nested_too_deep};
     return Guard{this};
   }
+  /// There are no times to tell apart.
   [[nodiscard]] std::uint64_t advance() noexcept { return 0; }
 
   /// All garbage is in one queue: owners need none of their own.
   struct Queue {};
 
+  /// \name As of `EpochDomain`
+  /// @{
+
+  /// What waits does so for the end of the outermost walk, whoever owns it.
   void retire(Queue& /*queue*/, detail::Garbage& garbage, std::uint64_t stamp) noexcept {
     pending_.push(garbage, stamp);
   }
@@ -83,6 +94,7 @@ class WalkDepthDomain {
   [[nodiscard]] bool passed(const void* /*scope*/, std::uint64_t /*stamp*/) const noexcept { return depth_ == 0; }
   void await_all() noexcept {}
   [[nodiscard]] std::uint64_t oldest_reader_age() const noexcept { return 0; }
+  /// @}
 
  private:
   void take_pending(detail::GarbageQueue& out) noexcept {
@@ -102,6 +114,7 @@ class WalkDepthDomain {
 /// Policy: a walk depth. The default of `SingleThreaded`; right only where one thread uses the registry.
 struct WalkDepthReclaimer {
   static constexpr PolicyKind policy_kind = PolicyKind::reclaimer;
+  /// What a registry keeps of it.
   template <class A, class M>
   using domain = WalkDepthDomain<A, M>;
 };
