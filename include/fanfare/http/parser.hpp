@@ -798,6 +798,7 @@ class ParserMemory {
 /// Thread safety: like an `int`.
 class Parser {
  public:
+  /// Waits for a request.
   explicit Parser(const ParserLimits& limits = {}) noexcept : limits_(limits) {}
 
   /// Reads on, up to the end of one request. An empty line before a request is skipped (RFC 9112 §2.2).
@@ -809,6 +810,7 @@ class Parser {
   /// The same, but a request that begins takes the memory of one before; see `take(ParserMemory&)`.
   FeedResult feed(std::string_view bytes, ParserMemory& memory) { return feed_with(bytes, &memory); }
 
+  /// How far the request has come.
   [[nodiscard]] ParserState state() const noexcept { return state_; }
 
   /// Whether no byte of a request has come: the connection may be closed without loss.
@@ -846,6 +848,7 @@ class Parser {
   /// Why it failed; `none` while it has not.
   [[nodiscard]] ParserError error() const noexcept { return error_; }
 
+  /// What it was made with.
   [[nodiscard]] const ParserLimits& limits() const noexcept { return limits_; }
 
  private:

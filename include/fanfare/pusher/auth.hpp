@@ -25,6 +25,7 @@ struct HexDigest {
   std::array<char, 2 * Bytes> digits{};
   bool ok = false;  ///< Whether libcrypto made it; the digits mean nothing otherwise.
 
+  /// The digits. Ends with this object.
   [[nodiscard]] std::string_view view() const noexcept { return {digits.data(), digits.size()}; }
   /// Empty where libcrypto failed. \throws `std::bad_alloc`.
   [[nodiscard]] std::string text() const { return ok ? std::string(view()) : std::string(); }

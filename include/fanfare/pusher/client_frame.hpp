@@ -58,6 +58,7 @@ enum class ClientFrameError : std::uint8_t {
 
 /// A member of a message, or of its `data`.
 struct Parameter {
+  /// What there is.
   enum class State : std::uint8_t {
     absent,    ///< There is none, or it is `null`; or there is no `data`.
     text,      ///< It is a string.
@@ -289,6 +290,7 @@ class ClientFrame {
   ClientFrame(const ClientFrame&) = delete;
   ClientFrame& operator=(const ClientFrame&) = delete;
 
+  /// Why the message means nothing; `none`: it means something.
   [[nodiscard]] ClientFrameError error() const noexcept { return error_; }
 
   /// The event's name; empty where there is an error.

@@ -230,7 +230,9 @@ namespace frames {
   return event("pusher:connection_established", {}, data);
 }
 
+/// `pusher:ping`: asks the other side for a `pong`.
 [[nodiscard]] inline std::string ping() { return event("pusher:ping", {}, "{}"); }
+/// `pusher:pong`: the answer.
 [[nodiscard]] inline std::string pong() { return event("pusher:pong", {}, "{}"); }
 
 /// The answer to a client that is in the channel now.
@@ -334,6 +336,7 @@ struct Gap {
   return event("pusher_internal:member_removed", channel, data::member_removed(member));
 }
 
+/// `pusher_internal:subscription_count`: how many are subscribed to a channel.
 [[nodiscard]] inline std::string subscription_count(std::string_view channel, std::size_t subscribers) {
   return event("pusher_internal:subscription_count", channel, data::subscription_count(subscribers));
 }

@@ -1226,6 +1226,7 @@ struct ApiWait {
   App* app = nullptr;
   KeptTicket ticket{};
 
+  /// Whether there is something to wait for.
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(ticket); }
   /// A moment's view.
   [[nodiscard]] KeptOutcome outcome() const noexcept {
@@ -1256,6 +1257,8 @@ struct ApiWait {
 template <AppDirectory D>
 class HttpApi {
  public:
+  /// \param apps      outlives this.
+  /// \param options   their `path_prefix` may have slashes at its ends, or none.
   explicit HttpApi(D& apps, HttpApiOptions options = {}) : apps_(&apps), options_(std::move(options)) {
     std::string& prefix = options_.path_prefix;
     while (prefix.ends_with('/')) prefix.pop_back();

@@ -110,6 +110,7 @@ struct Close {
   friend bool operator==(const Close&, const Close&) = default;
 };
 
+/// What the owner of a session is to do: one of these, as each call says.
 using Action = std::variant<Nothing, Send, Ping, Subscribe, Unsubscribe, Relay, SignIn, Close>;
 
 /// @}
@@ -374,6 +375,7 @@ class Session {
     return action;
   }
 
+  /// Names the client, from the beginning to the end.
   [[nodiscard]] const SocketId& socket_id() const noexcept { return id_; }
 
   /// The application that has let the client in; null if none has.

@@ -28,6 +28,7 @@ struct SocketId {
   /// An id as text.
   class Text {
    public:
+    /// Writes it.
     explicit Text(const SocketId& id) noexcept {
       char* const end = characters_.data() + characters_.size();
       char* at = std::to_chars(characters_.data(), end, id.place).ptr;
@@ -35,6 +36,7 @@ struct SocketId {
       at = std::to_chars(at, end, id.secret).ptr;
       size_ = static_cast<std::size_t>(at - characters_.data());
     }
+    /// Ends with this object.
     [[nodiscard]] std::string_view view() const noexcept { return {characters_.data(), size_}; }
 
    private:
@@ -42,6 +44,7 @@ struct SocketId {
     std::size_t size_;
   };
 
+  /// How clients and backends write it.
   [[nodiscard]] Text text() const noexcept { return Text{*this}; }
 
   /// Reads an id back.

@@ -502,6 +502,7 @@ class Webhooks {
     for (const WebhookTarget& target : options_->targets) targets_.emplace_back(*options_, mask_of(target.events));
   }
 
+  /// What it was made with.
   [[nodiscard]] const WebhookOptions& options() const noexcept { return *options_; }
 
   /// Takes an event.
@@ -576,6 +577,7 @@ class Webhooks {
     return time;
   }
 
+  /// What became of the events since the beginning.
   [[nodiscard]] const WebhookCounters& counters() const noexcept { return counters_; }
 
   /// How many events are there: those that may yet be undone, and for each target those that wait or are under way.

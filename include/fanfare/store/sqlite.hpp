@@ -37,8 +37,10 @@ class SqliteStore {
   /// Opens the file, or makes it. \throws `std::bad_alloc`.
   [[nodiscard]] static Opened open(const std::string& path, Durability durability = Durability::process);
 
+  /// As `HistoryStore` has it.
   [[nodiscard]] KeptNumbers numbers() const noexcept { return numbers_; }
 
+  /// As `HistoryStore` has it.
   [[nodiscard]] StoreError reserve(std::uint64_t last) noexcept {
     if (last <= numbers_.last) return StoreError::ok;
     const StoreError error = run(reserve_, [&](Statement& s) { s.bind(1, last); });
@@ -75,6 +77,7 @@ class SqliteStore {
     }
   }
 
+  /// As `HistoryStore` has it: one transaction.
   [[nodiscard]] StoreError commit(std::span<const KeptChange> changes) noexcept {
     if (changes.empty()) return StoreError::ok;
     roll_back();  // where that has failed the last time

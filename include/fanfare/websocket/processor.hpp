@@ -186,6 +186,7 @@ class ProcessorPool {
     while (free_ != nullptr) delete pop();
   }
 
+  /// What it was made with.
   [[nodiscard]] const MessageLimits& limits() const noexcept { return limits_; }
   /// How many connections have incomplete input.
   [[nodiscard]] std::size_t attached() const noexcept { return attached_; }
