@@ -134,9 +134,12 @@ enum class AdoptErrc : std::uint8_t {
 class [[nodiscard]] ServerResult {
  public:
   ServerResult() = default;
+  /// What went wrong, and with what.
   ServerResult(ServerErrc error, std::string text) : error_(error), text_(std::move(text)) {}
 
+  /// Whether all is well.
   [[nodiscard]] explicit operator bool() const noexcept { return error_ == ServerErrc::ok; }
+  /// For programs: what went wrong.
   [[nodiscard]] ServerErrc error() const noexcept { return error_; }
   /// For people: what is wrong with what. Empty if all is well.
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
@@ -160,6 +163,7 @@ class [[nodiscard]] ServerResult {
 /// like an `int`.
 class Server {
  public:
+  /// Nothing is opened before `start`.
   explicit Server(ServerOptions options = {}) : options_(std::move(options)) {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

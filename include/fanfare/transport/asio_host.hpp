@@ -26,6 +26,7 @@ namespace transport {
 /// Thread safety: everything on the executor, or while nobody runs it.
 class AsioHost : public std::enable_shared_from_this<AsioHost> {
  public:
+  /// \param executor   what it runs on belongs to one thread at a time.
   AsioHost(asio::any_io_executor executor, std::shared_ptr<Loop> loop)
       : executor_(std::move(executor)), loop_(std::move(loop)), set_(executor_), timer_(executor_) {}
   ~AsioHost() {

@@ -90,6 +90,7 @@ struct SlowConsumerCounts {
   std::uint64_t dropped_newest = 0;  ///< Likewise, by `SlowConsumer::drop_newest`.
   std::uint64_t conflated = 0;       ///< Likewise, by `SlowConsumer::conflate`.
 
+  /// Adds each count.
   SlowConsumerCounts& operator+=(const SlowConsumerCounts& other) noexcept {
     closed += other.closed;
     dropped_oldest += other.dropped_oldest;
@@ -109,6 +110,7 @@ struct SlowConsumerCounts {
 template <class P, class Connection>
 class Fanout {
  public:
+  /// \param port, door   outlive it.
   Fanout(P& port, Door& door, const FanoutLimits& limits) : port_(port), door_(door), limits_(limits) {
     static_assert(Port<P, Connection>,
                   "fanfare: Fanout: the type does not satisfy the concept fanfare::transport::Port");
@@ -196,6 +198,7 @@ class Fanout {
     if (connection.backlog != nullptr && connection.backlog->bytes() > most_of_protocol()) return overflow(connection);
     put(connection, frames, ends);
   }
+  /// The same for one frame.
   void send(Connection& connection, std::string_view frame) noexcept {
     const std::size_t end = frame.size();
     send(connection, frame, {&end, 1});
@@ -329,6 +332,7 @@ class Fanout {
             .conflated = count(SlowConsumer::conflate)};
   }
 
+  /// Where its logs come from; backlogs may hold them beyond a turn.
   [[nodiscard]] LogPool& logs() noexcept { return logs_; }
   /// How many channels the loop is in.
   [[nodiscard]] std::size_t channels() const noexcept { return by_name_.size(); }

@@ -83,6 +83,7 @@ class Loop;
 
 /// One connection: at first HTTP, then perhaps a WebSocket.
 struct Connection final : Peer {
+  /// What it is at.
   enum class State : std::uint8_t {
     http,
     websocket,  ///< Or a session of an HTTP fallback, which has no descriptor.
@@ -91,13 +92,17 @@ struct Connection final : Peer {
     closing,    ///< Its last bytes are on their way; what the client sends is read for the sake of its end alone.
     ended,      ///< Waits to be freed.
   };
+  /// While it speaks HTTP.
   struct Http {
+    /// Waits for a request.
     explicit Http(const http::ParserLimits& limits) noexcept : parser(limits) {}
     http::Parser parser;
     bool told_to_continue = false;
     std::uint32_t deadline = 0;
   };
+  /// A session, and the WebSocket that it speaks through.
   struct WebSocket {
+    /// Begins the session.
     explicit WebSocket(pusher::SocketId id) noexcept : session(id) {}
     [[no_unique_address]] websocket::Receiver receiver;  // the next one stands in its last bytes
     std::uint32_t deadline = 0;
@@ -127,6 +132,7 @@ struct Connection final : Peer {
   };
   /// Answers that may not be sent yet, and those behind them. They are sent in the order in which they were asked for.
   struct HeldAnswers {
+    /// One of them, and what it waits for.
     struct Answer {
       http::Response response;
       http::ReplyTo to;
@@ -136,6 +142,7 @@ struct Connection final : Peer {
     static constexpr std::size_t most = 64;
     static constexpr std::size_t most_bytes = 64 * 1024;  // of their bodies; one that is larger is the last
 
+    /// Whether the connection is to be read no further.
     [[nodiscard]] bool full() const noexcept { return answers.size() >= most || bytes > most_bytes || ends; }
 
     std::deque<Answer> answers{};
@@ -152,6 +159,8 @@ struct Connection final : Peer {
     std::unique_ptr<HeldAnswers> held{};         ///< Null where there are none.
   };
 
+  /// \param descriptor_   of the socket; its owner closes it.
+  /// \param tls_          null: bytes go as they are.
   Connection(int descriptor_, const http::ParserLimits& limits, const TlsContext* tls_)
       : Connection(descriptor_, limits) {
     if (tls_ != nullptr) make_seldom().tls = std::make_unique<TlsStream>(*tls_);
@@ -164,7 +173,9 @@ struct Connection final : Peer {
     }
   }
 
+  /// Null once it is a session's.
   [[nodiscard]] Http* http() noexcept { return is_websocket ? nullptr : &protocol.http; }
+  /// Null unless it is a session's.
   [[nodiscard]] WebSocket* websocket() noexcept { return is_websocket ? &protocol.websocket : nullptr; }
   /// When its time is up, in seconds of the loop's clock; of everything but open WebSockets.
   [[nodiscard]] std::uint32_t& deadline() noexcept {
@@ -182,13 +193,19 @@ struct Connection final : Peer {
     return *std::construct_at(&protocol.websocket, id);
   }
 
+  /// \name What few connections have
+  /// @{
+
+  /// As `Seldom` has it; null where there is none.
   [[nodiscard]] std::vector<char>* input() const noexcept { return seldom == nullptr ? nullptr : seldom->input.get(); }
   [[nodiscard]] TlsStream* tls() const noexcept { return seldom == nullptr ? nullptr : seldom->tls.get(); }
   [[nodiscard]] Xhr* xhr() const noexcept { return seldom == nullptr ? nullptr : seldom->xhr.get(); }
   [[nodiscard]] Carried* carried() const noexcept { return seldom == nullptr ? nullptr : seldom->carried.get(); }
   [[nodiscard]] Parked* parked() const noexcept { return seldom == nullptr ? nullptr : seldom->parked.get(); }
   [[nodiscard]] HeldAnswers* held() const noexcept { return seldom == nullptr ? nullptr : seldom->held.get(); }
-  /// \throws `std::bad_alloc`.
+  /// @}
+
+  /// The place for these. \throws `std::bad_alloc`.
   Seldom& make_seldom() {
     if (seldom == nullptr) seldom = std::make_unique<Seldom>();
     return *seldom;
@@ -210,13 +227,15 @@ struct Connection final : Peer {
   bool is_websocket : 1 = false;      ///< Which of its protocols it has.
   std::uint16_t waiting_answers = 0;  ///< Of this turn, not sent yet.
   const int descriptor;
+  /// What it speaks; `is_websocket` says which.
   union Protocol {
+    /// HTTP at first.
     explicit Protocol(const http::ParserLimits& limits) noexcept : http(limits) {}
     Protocol(const Protocol&) = delete;
     Protocol& operator=(const Protocol&) = delete;
-    ~Protocol() {}  // the connection's
-    Http http;
-    WebSocket websocket;
+    ~Protocol() {}        // the connection's
+    Http http;            ///< While `is_websocket` is false.
+    WebSocket websocket;  ///< While it is true.
   } protocol;
   std::unique_ptr<Seldom> seldom;
 
@@ -227,6 +246,7 @@ static_assert(sizeof(Connection) <= 136, "there are many of them");
 
 /// The state that the loops of one server share. Lives longer than they.
 struct LoopGroup {
+  /// \param apps_   outlive it.
   LoopGroup(LoopOptions options_, pusher::AppList& apps_)
       : options(std::move(options_)), apps(apps_), api(apps_, {.path_prefix = options.path_prefix}) {
     fill_random(&place_mask, sizeof place_mask);
@@ -252,6 +272,7 @@ struct LoopGroup {
     if (otherwise) homes_.emplace(session, *otherwise);
     return otherwise;
   }
+  /// The session has ended: nobody is sent to its loop any more.
   void forget_home_of(const std::string& session) noexcept {
     const std::lock_guard lock(homes_mutex_);
     homes_.erase(session);
@@ -283,6 +304,8 @@ class Loop final : public Door {
   /// "Never" among the times of its clock.
   static constexpr std::chrono::milliseconds never = std::chrono::milliseconds::max();
 
+  /// \param group    outlives it.
+  /// \param number   its place in the group.
   Loop(LoopGroup& group, std::uint32_t number)
       : Door(group.options.mailbox_bytes),
         group_(group),
@@ -395,6 +418,7 @@ class Loop final : public Door {
     }
     wake();
   }
+  /// Whether all clients have gone, or the time was over. Any thread.
   [[nodiscard]] bool drained() const noexcept { return drained_.load(std::memory_order_acquire); }
 
   /// Ends everything at once. On the thread that runs it, or when none does.
@@ -429,8 +453,10 @@ class Loop final : public Door {
   /// How many connections it has; any thread.
   [[nodiscard]] std::size_t load() const noexcept { return load_.load(std::memory_order_relaxed); }
 
-  // ---- Driver: what sessions ask for; sent at the end of the connection's input
+  /// \name As `Driver` has it
+  /// @{
 
+  /// What sessions ask for; sent at the end of the connection's input.
   void send_text(Connection& /*connection*/, std::string_view text) { reply(websocket::Opcode::text, text); }
   void send_frame(Connection& /*connection*/, std::string_view frame) {
     replies_.append(frame);
@@ -442,8 +468,11 @@ class Loop final : public Door {
     closing(connection);
   }
 
-  // ---- Port: what the fan-out asks for
+  /// @}
+  /// \name As `Port` has it
+  /// @{
 
+  /// What the fan-out asks for.
   std::ptrdiff_t write(Connection& connection, std::string_view bytes) noexcept;
   static constexpr std::size_t batch_capacity = SendRing::capacity;
   [[nodiscard]] bool begin_batch(std::size_t sends) noexcept { return sends >= least_batch && ring_.is_open(); }
@@ -466,6 +495,7 @@ class Loop final : public Door {
   Connection* at(std::uint32_t number) noexcept {
     return number < table_.size() ? table_[number].connection() : nullptr;
   }
+  /// @}
 
  private:
   struct Socket {

@@ -28,9 +28,13 @@ class MemberArray {
   [[nodiscard]] std::size_t holes() const noexcept {
     return has_array_ ? header().holes : size_ - (one_ != nullptr ? 1U : 0U);
   }
+  /// How many places there are without growing.
   [[nodiscard]] std::size_t capacity() const noexcept { return has_array_ ? header().capacity : 1; }
+  /// The places as a range; a hole is null.
   [[nodiscard]] Connection* const* begin() const noexcept { return has_array_ ? many_ : &one_; }
+  /// Behind the last of them.
   [[nodiscard]] Connection* const* end() const noexcept { return begin() + size_; }
+  /// Who has a place; null: a hole. \pre it is below `size()`.
   [[nodiscard]] Connection* operator[](std::size_t position) const noexcept { return begin()[position]; }
 
   /// \throws `std::bad_alloc`; nothing is changed then.
@@ -62,6 +66,7 @@ class MemberArray {
     size_ = to & most;
     if (has_array_) header().holes = 0;
   }
+  /// Gives all memory back; nobody is in it then.
   void reset() noexcept {
     if (has_array_) ::operator delete(static_cast<void*>(&header()));
     one_ = nullptr;

@@ -54,6 +54,8 @@ class MemoryTransport final : public Door {
  public:
   class Client;
 
+  /// \param apps            outlive it.
+  /// \param mailbox_bytes   what may wait for the next turn.
   explicit MemoryTransport(pusher::AppList& apps, const FanoutLimits& limits = {},
                            std::size_t mailbox_bytes = std::size_t{64} << 20U)
       : Door(mailbox_bytes),
@@ -69,10 +71,12 @@ class MemoryTransport final : public Door {
   /// One end of a connection.
   class Client : public Peer {
    public:
+    /// Made by `connect`.
     explicit Client(pusher::SocketId id) : session_(id) {}
 
     /// Puts a text message on its way; it arrives at the next `run`.
     void send(std::string text) { input_.push_back({websocket::Opcode::text, std::move(text), 0}); }
+    /// Answers a ping of WebSocket's; it arrives at the next `run`.
     void pong() { input_.push_back({websocket::Opcode::pong, {}, 0}); }
     /// Hangs up.
     void close() { input_.push_back({websocket::Opcode::close, {}, 0}); }
@@ -89,6 +93,7 @@ class MemoryTransport final : public Door {
     [[nodiscard]] std::size_t unread() const noexcept {
       return on_the_way() + (backlog == nullptr ? 0 : backlog->bytes());
     }
+    /// What the server calls it.
     [[nodiscard]] const pusher::SocketId& socket_id() const noexcept { return session_.socket_id(); }
     /// Whether the server has ended the connection. What is on the way can still be read.
     [[nodiscard]] bool closed() const noexcept { return ended_; }
@@ -184,6 +189,7 @@ class MemoryTransport final : public Door {
   /// @{
   void wake() noexcept override {}
 
+  /// What sessions ask for.
   void send_text(Client& client, std::string_view text) {
     frame_.clear();
     websocket::append_frame(frame_, websocket::Opcode::text, text);
@@ -202,6 +208,7 @@ class MemoryTransport final : public Door {
     end(client);
   }
 
+  /// What the fan-out asks for.
   void entered(Client& client, const Entrance& entrance) noexcept {
     if (client.ended_) return;
     try {

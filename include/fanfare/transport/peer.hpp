@@ -143,7 +143,12 @@ class Memberships {
 
 /// What every connection of a loop has, whatever moves its bytes.
 struct Peer {
-  enum class Turn : std::uint8_t { plain, special, done };
+  /// How a flush serves a connection.
+  enum class Turn : std::uint8_t {
+    plain,    ///< With the log of its channel as it is.
+    special,  ///< With what is composed for it.
+    done,     ///< It has been served.
+  };
 
   std::unique_ptr<Backlog> backlog;                       ///< while it lags
   [[no_unique_address]] detail::Memberships memberships;  // the next one stands in its last bytes

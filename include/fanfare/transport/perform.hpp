@@ -39,6 +39,7 @@ concept Driver = requires(D& driver, C& connection, std::string_view text, std::
   driver.close(connection, code, text);
 };
 
+/// What a session is told of it at once; `pending` and `refused` are failures to it.
 [[nodiscard]] inline pusher::SubscribeOutcome outcome_of(JoinResult result) noexcept {
   switch (result) {
     case JoinResult::joined: return pusher::SubscribeOutcome::subscribed;

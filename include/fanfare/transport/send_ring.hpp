@@ -87,6 +87,7 @@ class SendRing {
     if (io_uring_register_files_sparse(&ring_, sockets) == 0) sockets_ = sockets;
     return true;
   }
+  /// Whether it can be sent with.
   [[nodiscard]] bool is_open() const noexcept { return open_; }
 
   /// Its sockets' places in the table are gone with it.

@@ -61,9 +61,12 @@ enum class TlsErrc : std::uint8_t {
 class [[nodiscard]] TlsResult {
  public:
   TlsResult() = default;
+  /// What went wrong, and with which file.
   TlsResult(TlsErrc error, std::string text) : error_(error), text_(std::move(text)) {}
 
+  /// Whether all is well.
   [[nodiscard]] explicit operator bool() const noexcept { return error_ == TlsErrc::ok; }
+  /// For programs: what went wrong.
   [[nodiscard]] TlsErrc error() const noexcept { return error_; }
   /// For people: what is wrong with which file. Empty if all is well.
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
@@ -418,7 +421,9 @@ class TlsStream {
     if (SSL_shutdown(ssl_.get()) < 0) fail(failure_of_openssl());
   }
 
+  /// How far the connection has come.
   [[nodiscard]] TlsState state() const noexcept { return state_; }
+  /// Whether the two sides are still agreeing on keys.
   [[nodiscard]] bool handshaking() const noexcept { return state_ == TlsState::handshaking; }
   /// Why it failed; `none` where it has not.
   [[nodiscard]] TlsFailure failure() const noexcept { return failure_; }

@@ -772,6 +772,7 @@ class WebhookSender {
     pusher::WebhookErrc error = pusher::WebhookErrc::ok;
     std::size_t index = 0;  ///< For `post`; without meaning after an error.
 
+    /// Whether it was added.
     [[nodiscard]] explicit operator bool() const noexcept { return error == pusher::WebhookErrc::ok; }
   };
 
@@ -784,6 +785,7 @@ class WebhookSender {
     added.error = office_->add(std::move(key), std::move(secret), std::move(options), added.index);
     return added;
   }
+  /// The same with the key and the secret of an application.
   [[nodiscard]] Added add_app(const App& app, pusher::WebhookOptions options) {
     return add_app(app.options().key, app.options().secret, std::move(options));
   }
