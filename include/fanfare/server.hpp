@@ -13,6 +13,7 @@
 #include <fanfare/transport/asio_host.hpp>
 #include <fanfare/transport/listener.hpp>
 #include <fanfare/transport/loop.hpp>
+#include <fanfare/transport/random.hpp>
 #include <fanfare/transport/tls.hpp>
 #include <fanfare/transport/webhook_sender.hpp>
 
@@ -183,7 +184,7 @@ class Server {
   /// \returns the application, which lives as long as the server.
   App& add_app(AppOptions options) {
     FANFARE_ASSERT(group_ == nullptr, "applications are added before the server starts");
-    if (options.seed == 0) transport::LoopGroup::fill_random(&options.seed, sizeof options.seed);
+    if (options.seed == 0) transport::fill_random(&options.seed, sizeof options.seed);
     ServerResult checked = check(options);
     if (checked) {
       if (App* const added = apps_.add(options)) {

@@ -15,8 +15,10 @@
 #include <fanfare/pusher/session.hpp>
 #include <fanfare/pusher/socket_id.hpp>
 #include <fanfare/transport/address.hpp>
+#include <fanfare/transport/answers.hpp>
 #include <fanfare/transport/fanout.hpp>
 #include <fanfare/transport/perform.hpp>
+#include <fanfare/transport/random.hpp>
 #include <fanfare/transport/send_ring.hpp>
 #include <fanfare/transport/tls.hpp>
 #include <fanfare/transport/xhr.hpp>
@@ -32,7 +34,6 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -44,7 +45,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -75,8 +75,7 @@ struct LoopOptions {
   std::chrono::seconds close_timeout{5};         ///< A client that is asked to go must have gone after so long.
   std::string path_prefix{};                     ///< In front of `/app/KEY`.
   bool forwarded_for = false;                    ///< Whether proxies say in `X-Forwarded-For` where clients come from.
-  /// Answers requests that are neither a WebSocket nor the HTTP API's.
-  std::function<std::optional<http::Response>(const http::Request&)> on_request{};
+  OnRequest on_request{};
 };
 
 class Loop;
@@ -253,15 +252,6 @@ struct LoopGroup {
     place_mask &= (std::uint64_t{1} << 40U) - 1;
   }
 
-  /// Random bytes out of the kernel.
-  static void fill_random(void* bytes, std::size_t size) noexcept {
-    std::size_t done = 0;
-    while (done < size) {
-      const ssize_t count = ::getrandom(static_cast<char*>(bytes) + done, size - done, 0);
-      if (count > 0) done += static_cast<std::size_t>(count);
-    }
-  }
-
   /// The loop where a session of an HTTP fallback lives.
   /// \param otherwise   where it is to live if there is none of that name. \throws `std::bad_alloc`.
   [[nodiscard]] std::optional<std::uint32_t> home_of(const std::string& session,
@@ -314,7 +304,7 @@ class Loop final : public Door {
         buffer_(buffer_size),
         fanout_(*this, *this, group.options.fanout) {}
   ~Loop() {
-    silence_bells();
+    bells_.silence();
     for (const int descriptor : {set_, eventfd_, timer_}) {
       if (descriptor >= 0) ::close(descriptor);
     }
@@ -438,7 +428,7 @@ class Loop final : public Door {
       }
       incoming_.clear();
     }
-    silence_bells();
+    bells_.silence();
     fanout_.close();
     close_ring();
     drained_.store(true, std::memory_order_release);
@@ -717,35 +707,15 @@ class Loop final : public Door {
   // ---- HTTP
 
   void request(Connection& connection, const http::Request& request);
-  [[nodiscard]] http::Response respond(const http::Request& request, pusher::ApiWait& wait);
   void answer(Connection& connection, const http::Response& response, const http::ReplyTo& to,
               const pusher::ApiWait& wait = {});
   void answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to, bool more = false);
   void release_held();
   void release_held(Connection& connection);
-  void ring_when_settled(const pusher::ApiWait& wait);
-  /// What a store calls when something has become of what an answer waits for. It may outlive the loop.
-  struct Bell {
-    KeptLog* log = nullptr;
-    std::mutex mutex{};
-    Loop* loop = nullptr;  // under the mutex; null: it has ended
-    bool waits = false;    // under the mutex: it will be rung
-  };
-  void silence_bells() noexcept {
-    for (const std::shared_ptr<Bell>& bell : bells_) {
-      const std::lock_guard lock(bell->mutex);
-      bell->loop = nullptr;
-    }
-  }
   void answer_bytes(Connection& connection, bool last);
   void send_answer(const Answer& answer, std::string_view bytes);
   void send_answers();
   void send_answers_of(Connection& connection);
-  [[nodiscard]] static http::Response timeout_response() {
-    http::Response response = http::text_response(408, "The request did not arrive in time");
-    response.close = true;
-    return response;
-  }
   void open_session(Connection& connection, std::string_view key, const http::Request& request,
                     const Connection& carrier, bool path_found);
   void upgrade(Connection& connection, const http::Request& request, const websocket::Handshake& handshake);
@@ -822,10 +792,10 @@ class Loop final : public Door {
   std::vector<Token> paced_;        // are read again when their second is over
   std::vector<Token> polls_;        // sessions whose polls are answered at the end of the turn
   std::vector<Token> answered_polls_;
-  std::vector<Token> holding_;                // connections with answers that may not be sent yet
-  std::vector<std::shared_ptr<Bell>> bells_;  // one for each store that they wait for
-  std::vector<Connection*> graveyard_;        // freed at the end of the turn
-  std::vector<Connection*> moving_;           // to other loops, at the end of the turn
+  std::vector<Token> holding_;          // connections with answers that may not be sent yet
+  Bells bells_{*this};                  // of the stores that they wait for
+  std::vector<Connection*> graveyard_;  // freed at the end of the turn
+  std::vector<Connection*> moving_;     // to other loops, at the end of the turn
   std::vector<Connection*> still_moving_;
   std::unordered_map<std::string, Connection*> xhr_sessions_;
   std::vector<Connection*> failed_;  // to be ended at the beginning of the next turn
@@ -839,8 +809,7 @@ class Loop final : public Door {
   std::vector<std::size_t> reply_ends_;
   std::string answers_;
   std::vector<Answer> answer_index_;
-  std::array<std::uint64_t, 64> random_{};
-  std::size_t random_left_ = 0;
+  RandomNumbers random_;
   std::chrono::milliseconds now_{0};
   std::chrono::milliseconds next_sweep_{0};  // at once, at first
   std::chrono::milliseconds next_pace_{0};

@@ -15,6 +15,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -124,6 +125,15 @@ void greet(D& driver, C& connection, const App& app, const pusher::SignIn& user)
 }
 
 }  // namespace detail
+
+/// The key that a client names by its path, `PREFIX/app/KEY`; nothing where the path is none of that form.
+[[nodiscard]] inline std::optional<std::string_view> key_in(std::string_view path, std::string_view prefix = {}) {
+  constexpr std::string_view app_path = "/app/";
+  if (!path.starts_with(prefix)) return std::nullopt;
+  path.remove_prefix(prefix.size());
+  if (!path.starts_with(app_path) || path.find('/', app_path.size()) != path.npos) return std::nullopt;
+  return path.substr(app_path.size());
+}
 
 /// Opens a client's session, and counts it in where it is let in. See `App::dismiss_from` for its end.
 /// \param address   see `App::admit_from`.

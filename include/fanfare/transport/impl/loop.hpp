@@ -537,27 +537,8 @@ inline void Loop::request(Connection& connection, const http::Request& request) 
     }
   }
   pusher::ApiWait wait;
-  const http::Response response = respond(request, wait);
+  const http::Response response = transport::respond(group_.api, group_.options.on_request, request, signer_, wait);
   answer(connection, response, http::reply_to(request), wait);
-}
-
-inline http::Response Loop::respond(const http::Request& request, pusher::ApiWait& wait) {
-  try {
-    if (group_.api.serves(request)) {
-      return group_.api(
-          request,
-          std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()),
-          signer_, wait);
-    }
-    if (group_.options.on_request != nullptr) {
-      if (std::optional<http::Response> response = group_.options.on_request(request)) return std::move(*response);
-    }
-    return http::text_response(404, "There is nothing at this path");
-  } catch (...) {
-    // A callback of the host, or exhausted memory; the event may have reached others.
-    wait = {};
-    return http::text_response(500, "The request could not be served");
-  }
 }
 
 /// Sends an answer at the end of the turn; or later, when what it waits for is settled and all before it are sent.
@@ -600,7 +581,7 @@ inline void Loop::release_held(Connection& connection) {
     const KeptOutcome outcome = front.wait.outcome();
     if (outcome == KeptOutcome::pending && seconds_from_now(std::chrono::seconds(0)) <= front.until) {
       if (connection.input() != nullptr && !is_full(connection)) read_later(connection);
-      return ring_when_settled(front.wait);
+      return bells_.ring_when_settled(front.wait);
     }
     held.bytes -= front.response.body.size();
     if (outcome != KeptOutcome::durable) {
@@ -621,32 +602,6 @@ inline void Loop::release_held(Connection& connection) {
     fanout_.send(connection, http::continue_response);
   }
   if (connection.input() != nullptr) read_later(connection);
-}
-
-/// One ring at a time is enough: all answers are looked at then.
-inline void Loop::ring_when_settled(const pusher::ApiWait& wait) {
-  KeptLog* const log = wait.app->options().store.get();
-  auto found = std::find_if(bells_.begin(), bells_.end(), [&](const auto& bell) { return bell->log == log; });
-  if (found == bells_.end()) {
-    found = bells_.insert(bells_.end(), std::make_shared<Bell>());
-    (*found)->log = log;
-    (*found)->loop = this;
-  }
-  Bell& bell = **found;
-  {
-    const std::lock_guard lock(bell.mutex);
-    if (std::exchange(bell.waits, true)) return;
-  }
-  try {
-    log->when_settled(wait.ticket, [kept = *found] {
-      const std::lock_guard lock(kept->mutex);
-      kept->waits = false;
-      if (kept->loop != nullptr) kept->loop->wake();
-    });
-  } catch (const std::bad_alloc&) {  // the next sweep looks again
-    const std::lock_guard lock(bell.mutex);
-    bell.waits = false;
-  }
 }
 
 inline void Loop::answer_now(Connection& connection, const http::Response& response, const http::ReplyTo& to,
@@ -706,19 +661,11 @@ inline void Loop::send_answers_of(Connection& connection) {
 /// Becomes a WebSocket, whatever it is for: a browser shows its page nothing of an HTTP error.
 inline void Loop::upgrade(Connection& connection, const http::Request& request, const websocket::Handshake& handshake) {
   send_answers_of(connection);
-  std::string_view path = request.path();
-  constexpr std::string_view app_path = "/app/";
-  bool path_found = path.starts_with(group_.options.path_prefix);
-  if (path_found) {
-    path.remove_prefix(group_.options.path_prefix.size());
-    path_found = path.starts_with(app_path) && path.find('/', app_path.size()) == std::string_view::npos;
-  }
-  const std::string_view key = path_found ? path.substr(app_path.size()) : std::string_view{};
-
+  const std::optional<std::string_view> key = key_in(request.path(), group_.options.path_prefix);
   replies_.append(websocket::response(handshake));
   reply_ends_.push_back(replies_.size());
   connection.upgraded_now = true;
-  open_session(connection, key, request, connection, path_found);
+  open_session(connection, key.value_or(std::string_view{}), request, connection, key.has_value());
 }
 
 /// Makes a session with the Pusher protocol of a connection.
@@ -753,12 +700,7 @@ inline void Loop::open_session(Connection& connection, std::string_view key, con
 }
 
 inline pusher::SocketId Loop::new_socket_id(std::uint32_t number) {
-  if (random_left_ == 0) {
-    LoopGroup::fill_random(random_.data(), sizeof random_);
-    random_left_ = random_.size();
-  }
-  const std::uint64_t secret = random_[--random_left_] >> 11U;
-  return {(std::uint64_t{number} << 8U | (number_ & 0xffU)) ^ group_.place_mask, secret};
+  return {(std::uint64_t{number} << 8U | (number_ & 0xffU)) ^ group_.place_mask, random_.next() >> 11U};
 }
 
 // ---- WebSocket
