@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,7 @@ struct PerformedTransport final : transport::Door {
 };
 static_assert(transport::Driver<PerformedTransport, PerformedConnection>);
 static_assert(!transport::Driver<int, PerformedConnection>);
+static_assert(!transport::Transport<PerformedTransport, PerformedConnection>);  // it is given no frames
 
 using Done = std::vector<std::string>;
 
@@ -95,6 +97,15 @@ TEST(Perform, TranslatesEveryResult) {
   EXPECT_EQ(transport::outcome_of(JoinResult::already_joined), SubscribeOutcome::already_subscribed);
   EXPECT_EQ(transport::outcome_of(JoinResult::over_limit), SubscribeOutcome::over_limit);
   EXPECT_EQ(transport::outcome_of(JoinResult::refused), SubscribeOutcome::failed);
+}
+
+TEST(Perform, ClientsNameAKeyByTheirPath) {
+  EXPECT_EQ(transport::key_in("/app/key"), "key");
+  EXPECT_EQ(transport::key_in("/app/"), "");
+  EXPECT_EQ(transport::key_in("/app/key/more"), std::nullopt);
+  EXPECT_EQ(transport::key_in("/apps/1"), std::nullopt);
+  EXPECT_EQ(transport::key_in("/chat/app/key", "/chat"), "key");
+  EXPECT_EQ(transport::key_in("/app/key", "/chat"), std::nullopt);
 }
 
 }  // namespace

@@ -135,14 +135,12 @@ class MemoryTransport final : public Door {
     made->number = number;
     Client& client = *clients_.emplace_back(std::move(made));
     const std::string_view path = target.substr(0, target.find('?'));
-    const std::string_view query = path.size() == target.size() ? std::string_view{} : target.substr(path.size() + 1);
-    const bool path_found = path.starts_with("/app/") && path.find('/', 5) == std::string_view::npos;
-    const std::string_view key = path_found ? path.substr(5) : std::string_view{};
-    App* const app = path_found ? apps_.find_by_key(key) : nullptr;
-    const pusher::Opening opening{.query = query,
+    const std::optional<std::string_view> key = key_in(path);
+    App* const app = key ? apps_.find_by_key(*key) : nullptr;
+    const pusher::Opening opening{.query = target.substr(std::min(path.size() + 1, target.size())),
                                   .draining = draining_,
-                                  .path_found = path_found,
-                                  .key = key,
+                                  .path_found = key.has_value(),
+                                  .key = key.value_or(std::string_view{}),
                                   .origin = from.origin,
                                   .tls = from.tls,
                                   .over_capacity = from.over_capacity};
@@ -294,6 +292,7 @@ class MemoryTransport final : public Door {
   bool draining_ = false;
   Fanout<MemoryTransport, Client> fanout_;
 };
+static_assert(Transport<MemoryTransport, MemoryTransport::Client>);
 
 }  // namespace transport
 FANFARE_NAMESPACE_END

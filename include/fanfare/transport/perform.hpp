@@ -9,6 +9,7 @@
 #include <fanfare/pusher/frames.hpp>
 #include <fanfare/pusher/session.hpp>
 #include <fanfare/pusher/socket_id.hpp>
+#include <fanfare/transport/door.hpp>
 #include <fanfare/transport/fanout.hpp>
 
 #include <chrono>
@@ -39,6 +40,21 @@ concept Driver = requires(D& driver, C& connection, std::string_view text, std::
   driver.send_ping(connection);
   driver.close(connection, code, text);
 };
+
+/// What `welcome` asks for: a `Driver` that is given frames too.
+///
+/// | expression | meaning |
+/// |---|---|
+/// | `d.send_frame(connection, bytes)` | send one message that is a WebSocket frame already |
+template <class D, class C>
+concept FrameDriver = Driver<D, C> && requires(D& driver, C& connection, std::string_view frame) {
+  driver.send_frame(connection, frame);
+};
+
+/// All of a loop that moves the bytes of connections of the type `C`: where triggers come in, what carries out what
+/// sessions want, and what the fan-out writes to.
+template <class T, class C>
+concept Transport = std::derived_from<T, Door> && FrameDriver<T, C> && Port<T, C>;
 
 /// What a session is told of it at once; `pending` and `refused` are failures to it.
 [[nodiscard]] inline pusher::SubscribeOutcome outcome_of(JoinResult result) noexcept {
@@ -165,11 +181,12 @@ void part(Fanout<P, C>& fanout, C& connection, const pusher::Session* session) n
   if (std::exchange(connection.signed_in, false)) session->app()->sign_out(session->user_id());
 }
 
-/// Tells a connection what it finds in a channel that has an order. For this a driver has one function more:
-/// `d.send_frame(connection, bytes)` sends one message that is a WebSocket frame already.
+/// Tells a connection what it finds in a channel that has an order.
 /// \throws      what the driver throws.
 template <class D, class C>
 void welcome(D& driver, C& connection, pusher::Session& session, const Entrance& entrance) {
+  static_assert(FrameDriver<D, C>,
+                "fanfare: welcome: the type does not satisfy the concept fanfare::transport::FrameDriver");
   if (!entrance.again) {
     const std::string data = entrance.has_members ? pusher::data::presence(entrance.members) : std::string("{}");
     const pusher::Resumed resumed = !entrance.since    ? pusher::Resumed::not_asked

@@ -7,6 +7,8 @@
 FANFARE_NAMESPACE_BEGIN
 namespace transport {
 
+static_assert(Transport<Loop, Connection>);
+
 /// Takes what a WebSocket client sends.
 class Loop::Handler {
  public:
