@@ -1,5 +1,6 @@
 // A second translation unit with the headers of the room, for its test program; see odr.cpp.
 #include <fanfare/server.hpp>
+#include <fanfare/transport/bytes.hpp>
 #include <fanfare/transport/fanout.hpp>
 #include <fanfare/transport/hosted.hpp>
 #include <fanfare/transport/listener.hpp>
