@@ -8,6 +8,7 @@ import re
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(\s*([^()\s]+)\s*\)")
+STRONG = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 HEADING = re.compile(r"^(#{1,6}) +(.*?) *#*$", re.MULTILINE)
 MASK = "\0"
 
@@ -122,7 +123,7 @@ def parts(pages, root="docs"):
 def for_doxygen(page, pages, extra, below):
     """The page as Doxygen 1.9 reads it rightly, line for line.
 
-    Headings get the anchors that they have on the Git host, links become HTML. Code spans get a second pair of backticks:
+    Headings get the anchors that they have on the Git host, links and bold text become HTML. Code spans get a second pair of backticks:
     with one, an apostrophe would end them. The last link to a page of `below` makes it a part of this one.
     """
     headings = iter(page.headings)
@@ -151,6 +152,7 @@ def for_doxygen(page, pages, extra, below):
             return MASK + str(len(kept) - 1) + MASK
 
         text = LINK.sub(link, CODE.sub(keep, text)).replace("<!-- sketch -->", "")
+        text = STRONG.sub(r"<b>\1</b>", text)
         return re.sub(f"{MASK}(\\d+){MASK}", lambda m: double(kept[int(m[1])]), text)
 
     def double(match):
