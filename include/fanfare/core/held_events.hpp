@@ -61,6 +61,7 @@ struct HoldResult {
   TriggerResult result{};  ///< Of the trigger, if the event was not held; else only that there is no error.
   bool held = false;       ///< Whether it waits: `Hold::told` is told the rest.
 
+  /// Whether it waits, or went to everybody it was for.
   [[nodiscard]] explicit operator bool() const noexcept { return result.error == errc::ok; }
 };
 
