@@ -93,12 +93,19 @@ def href(page, pages, target, extra):
         return f"{to.id}.html" + (f"#{to.id}--{anchor}" if anchor else "")
     if path == "examples":
         return "examples.html"
+    if is_example(path):
+        return f"examples.html#examples--{pathlib.PurePosixPath(path).stem}"
     extra.add(path)
     return f"files/{shown(path)}"
 
 
+def is_example(path):
+    """Whether the file stands on the site's page of examples."""
+    return re.fullmatch(r"examples/(embed/)?\w+\.cpp", path) is not None
+
+
 def shown(path):
-    """What the site calls a file, so that a browser shows it."""
+    """What the site calls a file, or the files of a folder in one, so that a browser shows it."""
     return path if path.endswith((".svg", ".png", ".html")) else f"{path}.txt"
 
 
