@@ -20,6 +20,7 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 
 #include <sys/resource.h>
@@ -273,9 +274,30 @@ class Server {
     std::size_t done = wait.count() > 0 ? context.run_one_for(wait) : 0;
     // Not all that `io_context::poll` finds: clients that never stop sending would keep it for ever.
     while (done < most_per_poll && context.poll_one() != 0) ++done;
-    if (webhook_context_ != nullptr) {
-      webhook_context_->restart();  // it stops whenever it has nothing to do
-      done += webhook_context_->poll_one();
+    return done + poll_webhooks();
+  }
+
+  /// Does what there is to do until the time has come, and waits while there is nothing: what a program with a tick does
+  /// between two of them. If the time is past already, it is `poll`, so that clients of a program that is late are served
+  /// all the same. Time passes in a server that has stopped, too.
+  ///
+  /// It wakes when the kernel's timer does, not at the next millisecond, and is late by the one thing that it was just
+  /// doing: one turn of the loop, in which each connection that has sent something is read from once.
+  /// \returns     as `poll`.
+  /// \pre         as `poll`.
+  std::size_t poll_until(std::chrono::steady_clock::time_point until) {
+    using Clock = std::chrono::steady_clock;
+    std::size_t done = poll();
+    if (context_ == nullptr) return done;
+    context_->restart();  // it has stopped with the server's last client
+    asio::steady_timer alarm(*context_);
+    for (auto now = Clock::now(); now < until; now = Clock::now()) {
+      if (alarm.expiry() <= now) {
+        // The webhooks' sockets do not wake this context.
+        alarm.expires_at(webhook_context_ == nullptr ? until : std::min<Clock::time_point>(until, now + webhook_pause));
+        alarm.async_wait([](std::error_code /*error*/) {});
+      }
+      done += context_->run_one() + poll_webhooks();
     }
     return done;
   }
@@ -397,11 +419,17 @@ class Server {
   static constexpr unsigned most_threads = 64;
   static constexpr std::size_t most_per_poll = 16;
   static constexpr std::size_t most_read_before_body = 64 * 1024;
+  static constexpr std::chrono::milliseconds webhook_pause{2};
 
   [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const {
     return group_ == nullptr ? std::vector<std::shared_ptr<transport::Loop>>{} : group_->loops;
   }
 
+  std::size_t poll_webhooks() {
+    if (webhook_context_ == nullptr) return 0;
+    webhook_context_->restart();  // it stops whenever it has nothing to do
+    return webhook_context_->poll_one();
+  }
   void start_webhooks() {
     if (webhooks_ == nullptr) return;
     webhook_thread_ = std::thread([context = webhook_context_.get()] {

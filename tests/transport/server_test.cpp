@@ -774,6 +774,56 @@ TEST(Server, PollReturnsHoweverMuchComesIn) {
   EXPECT_TRUE(server.run_until([&] { return server.app.connections() == 0; }));
 }
 
+TEST(Server, PollUntilServesUntilTheTimeHasCome) {
+  PolledServer server;
+  std::atomic<bool> established{false};
+  {
+    const fanfare::test::Thread thread([&] {
+      SocketClient client(server.endpoint());
+      established = !client.establish("/app/key?protocol=7").empty();
+    });
+    for (int i = 0; i < 400 && !established; ++i) {
+      const auto until = Clock::now() + 25ms;
+      server.server.poll_until(until);
+      EXPECT_GE(Clock::now(), until);
+    }
+  }
+  EXPECT_TRUE(established);
+}
+
+TEST(Server, PollUntilATimeThatIsPastServesAllTheSame) {
+  PolledServer server;
+  SocketClient client(server.endpoint(), [&] { server.server.poll_until(Clock::now() - 1h); });
+  EXPECT_NE(client.establish("/app/key?protocol=7"), "");
+}
+
+TEST(Server, PollUntilReturnsHoweverMuchIsTriggered) {
+  PolledServer server;
+  SocketClient client = server.established();
+  ASSERT_TRUE(client.subscribe("x"));
+  std::atomic<bool> stop{false};
+  {
+    const fanfare::test::Thread thread([&] {
+      while (!stop) server.app.trigger("x", "e", "1");
+    });
+    for (int i = 0; i < 20; ++i) server.server.poll_until(Clock::now() + 5ms);
+    stop = true;
+  }
+}
+
+TEST(Server, TimePassesInAServerThatHasStopped) {
+  PolledServer server;
+  server.server.stop();
+  ASSERT_TRUE(server.server.stopped());
+  for (int i = 0; i < 3; ++i) {
+    const auto until = Clock::now() + 10ms;
+    server.server.poll_until(until);
+    EXPECT_GE(Clock::now(), until);
+  }
+  Server never;
+  EXPECT_EQ(never.poll_until(Clock::now() + 1h), 0U);
+}
+
 TEST(Server, ClientsThatVanishInTheMiddleOfEventsDoNoHarm) {
   PolledServer server;
   SocketClient stays = server.established();
