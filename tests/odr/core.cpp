@@ -4,4 +4,6 @@
 #include <fanfare/core/history.hpp>
 #include <fanfare/core/kept_budget.hpp>
 #include <fanfare/core/kept_bytes.hpp>
+#include <fanfare/core/memory_pool.hpp>
+#include <fanfare/core/resource_memory.hpp>
 #include <fanfare/core/retained.hpp>

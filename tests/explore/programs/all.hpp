@@ -3,6 +3,7 @@
 
 #include "explore/programs/lists.hpp"
 #include "explore/programs/names.hpp"
+#include "explore/programs/pools.hpp"
 #include "explore/programs/queues.hpp"
 #include "explore/programs/registries.hpp"
 
@@ -39,6 +40,8 @@ void for_each_program(F f) {
   f.template operator()<PushPop>();
   f.template operator()<PushPushPop>();
   f.template operator()<PushOverPop>();
+  f.template operator()<TakeTake>();
+  f.template operator()<TakeTwo>();
   f.template operator()<RegistryLeave>();
   f.template operator()<RegistryLastLeave>();
   f.template operator()<RegistryTriggerLastLeave>();
