@@ -58,7 +58,7 @@ def is_external(target):
 
 
 def resolve(page, target):
-    """The path below the root that a relative link names, and the anchor in it. The path of a mere anchor is the page's."""
+    """The path below the root that a relative link names, and the anchor in it. A mere anchor is the page's own."""
     path, _, anchor = target.partition("#")
     if not path:
         return page.name, anchor
@@ -128,10 +128,11 @@ def parts(pages, root="docs"):
 
 
 def for_doxygen(page, pages, extra, below):
-    """The page as Doxygen 1.9 reads it rightly, line for line.
+    """The page as Doxygen 1.9 reads it rightly.
 
-    Headings get the anchors that they have on the Git host, links and bold text become HTML. Code spans get a second pair of backticks:
-    with one, an apostrophe would end them. The last link to a page of `below` makes it a part of this one.
+    Headings get the anchors that they have on the Git host, links and bold text become HTML. Code spans get a second
+    pair of backticks: with one, an apostrophe would end them. The last link to a page of `below` makes it a part of
+    this one.
     """
     headings = iter(page.headings)
     to_come = collections.Counter(href(page, pages, target, set()) for _, target in page.links)
@@ -148,7 +149,8 @@ def for_doxygen(page, pages, extra, below):
             return f'<img src="{to}" alt="{html.escape(match[2])}">'
         to_come[to] -= 1
         if to_come[to] == 0 and (name := to.removesuffix(".html")) in below:
-            return f'@subpage {name} "{match[2]}"'
+            title = " ".join(match[2].split())  # it must stand on one line
+            return f'@subpage {name} "{title}"'
         return f'<a href="{to}">{match[2]}</a>'
 
     def outside_code(text):
