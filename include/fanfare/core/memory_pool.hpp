@@ -183,17 +183,21 @@ class BasicMemoryPool {
   std::array<atomic<std::uint64_t>, class_count> heads_{};
 };
 
+/// The pool of programs with threads.
 using MemoryPool = BasicMemoryPool<StdAtomics>;
 
 /// The allocator policy that takes all memory from a pool: `WithMemory<BoundedMemory>`.
 template <Atomics A>
 class BasicBoundedMemory {
  public:
+  /// \param pool   outlives all that takes memory from it.
   explicit BasicBoundedMemory(BasicMemoryPool<A>& pool) noexcept : pool_(&pool) {}
 
+  /// As `Memory` has it; null where the pool has none left.
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
     return pool_->allocate(bytes, alignment);
   }
+  /// As `Memory` has it.
   void deallocate(void* address, std::size_t bytes, std::size_t alignment) noexcept {
     pool_->deallocate(address, bytes, alignment);
   }
@@ -202,6 +206,7 @@ class BasicBoundedMemory {
   BasicMemoryPool<A>* pool_;
 };
 
+/// The memory of programs with threads.
 using BoundedMemory = BasicBoundedMemory<StdAtomics>;
 static_assert(Memory<BoundedMemory>);
 

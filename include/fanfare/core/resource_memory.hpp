@@ -26,6 +26,7 @@ class ResourceMemory {
   explicit ResourceMemory(std::pmr::memory_resource* resource = std::pmr::get_default_resource()) noexcept
       : resource_(resource) {}
 
+  /// As `Memory` has it; null where the resource has none.
   [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
 #if FANFARE_EXCEPTIONS
     try {
@@ -37,6 +38,7 @@ class ResourceMemory {
     return resource_->allocate(bytes, alignment);
 #endif
   }
+  /// As `Memory` has it.
   void deallocate(void* address, std::size_t bytes, std::size_t alignment) noexcept {
     resource_->deallocate(address, bytes, alignment);
   }

@@ -155,6 +155,7 @@ class ByteTransport final : private detail::HostedLoop<detail::ByteEnd<C>> {
   using Entry = typename Base::Entry;
 
  public:
+  /// \param apps   outlive it.
   explicit ByteTransport(pusher::AppList& apps, ByteOptions options = {})
       : Base(apps, hosted_options(options)),
         options_(std::move(options)),

@@ -696,6 +696,7 @@ class HostedTransport final : private detail::HostedLoop<detail::MessageEnd<H>> 
   using Entry = typename Base::Entry;
 
  public:
+  /// \param apps   outlive it.
   explicit HostedTransport(pusher::AppList& apps, HostedOptions options = {}) : Base(apps, std::move(options)) {}
   ~HostedTransport() { this->shut(); }
 

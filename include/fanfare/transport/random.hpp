@@ -27,6 +27,7 @@ inline void fill_random(void* bytes, std::size_t size) noexcept {
 /// Thread safety: like an `int`.
 class RandomNumbers {
  public:
+  /// The next one, each as likely as any other.
   [[nodiscard]] std::uint64_t next() noexcept {
     if (left_ == 0) {
       fill_random(numbers_.data(), sizeof numbers_);
