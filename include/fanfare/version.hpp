@@ -1,5 +1,6 @@
 /// \file
-/// The version, stated here alone: CMake, Meson and pkg-config read the three numbers from this file.
+/// The version. CMake, Meson, pkg-config and the packages read the three numbers from this file; script/package/check says
+/// who tells another.
 #pragma once
 
 /// The version, for the preprocessor: rises with every change of the interface that breaks programs, from 1.0 on.
