@@ -8,13 +8,9 @@
 
 #include <utility>
 
-namespace {
-
 using Server = websocketpp::server<websocketpp::config::asio>;
 using Code = websocketpp::lib::error_code;
 namespace opcode = websocketpp::frame::opcode;
-
-}  // namespace
 
 struct Endpoint::Parts {
   asio::io_context context{1};
@@ -41,12 +37,12 @@ Endpoint::Endpoint() : parts_(std::make_unique<Parts>()) {
   server.set_close_handler([this](const Handle& handle) { on_close(handle); });
   server.set_http_handler([this, &server](const Handle& handle) {
     const auto connection = server.get_con_from_hdl(handle);
-    const auto& request = connection->get_request();
-    Answer answer = on_request(request.get_method(), connection->get_resource(), request.get_body());
+    const std::string& method = connection->get_request().get_method();
+    const Answer answer = on_request(method, connection->get_resource(), connection->get_request_body());
     connection->set_status(static_cast<websocketpp::http::status_code::value>(answer.status));
     if (!answer.type.empty()) connection->append_header("Content-Type", answer.type);
     connection->append_header("Connection", "close");  // as it does, without saying it
-    connection->set_body(std::move(answer.body));
+    connection->set_body(answer.body);
   });
   parts_->signals.async_wait([this](const Code& error, int) {
     if (!error) on_signal();
@@ -54,7 +50,6 @@ Endpoint::Endpoint() : parts_(std::make_unique<Parts>()) {
 }
 
 Endpoint::~Endpoint() = default;
-
 int Endpoint::listen(int port) {
   using namespace asio::ip;
   parts_->server.listen(tcp::endpoint(address_v4::loopback(), static_cast<std::uint16_t>(port)));
