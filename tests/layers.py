@@ -25,7 +25,10 @@ ROOMS = {
     "server": ["detail", "core", "websocket", "http", "pusher", "transport", "broker", "ops"],
 }
 # The headers that stand beside the rooms, and the room whose rules they obey.
-TOP = {"version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "typed.hpp": "pusher", "server.hpp": "server"}
+TOP = {
+    "version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "typed.hpp": "pusher", "server.hpp": "server",
+    "impl/server.hpp": "server", "src.hpp": "server",
+}
 # Of http, pusher may use these plain values alone.
 HTTP_VALUES = ["http/request.hpp", "http/response.hpp"]
 # These rooms, and these headers, include nothing but the standard library.
@@ -41,7 +44,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 def room_of(path):
     """The room of a header, given its path below include/fanfare; None where it has no place."""
-    return TOP.get(path) if "/" not in path else path.split("/")[0] if path.split("/")[0] in ROOMS else None
+    room = path.split("/")[0]
+    return TOP.get(path, room if "/" in path and room in ROOMS else None)
 
 
 def blank(text):
@@ -50,6 +54,7 @@ def blank(text):
     text = token.sub(lambda m: ('""' if m[0][-1] == '"' else " ") + "\n" * m[0].count("\n"), text)
     # `FANFARE_NAMESPACE_BEGIN` and `_END` are the braces of a namespace.
     text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: "\n" * m[0].count("\n"), text, flags=re.MULTILINE)
+    text = re.sub(r"\bASIO_INLINE_NAMESPACE_(BEGIN|END)\b", "", text)
     return text.replace("FANFARE_NAMESPACE_BEGIN", "namespace fanfare {").replace("FANFARE_NAMESPACE_END", "}")
 
 
@@ -133,7 +138,7 @@ def check_header(root, header):
             yield f"{path}:{line}: {room} has no threads of its own"
 
     # The bodies under impl/ are tested with the header that they belong to.
-    if "/" in path and room != "detail" and "/impl/" not in path:
+    if "/" in path and room != "detail" and "impl/" not in path:
         test = root / "tests" / path.replace(".hpp", "_test.cpp")
         if not test.exists():
             yield f"{path}: has no {test.relative_to(root)}"

@@ -1,5 +1,8 @@
 /// \file
 /// A whole server for the Pusher protocol: WebSockets and the HTTP API, on Asio. Linux.
+///
+/// With `FANFARE_SEPARATE_COMPILATION` this header has no bodies, and includes neither Asio nor anything else that is large;
+/// one unit of the program includes `fanfare/src.hpp`, which has them.
 #pragma once
 
 #include <fanfare/app.hpp>
@@ -8,39 +11,53 @@
 #include <fanfare/http/request.hpp>
 #include <fanfare/http/response.hpp>
 #include <fanfare/pusher/app_directory.hpp>
-#include <fanfare/pusher/http_api.hpp>
-#include <fanfare/pusher/webhooks.hpp>
-#include <fanfare/transport/asio_host.hpp>
-#include <fanfare/transport/listener.hpp>
-#include <fanfare/transport/loop.hpp>
-#include <fanfare/transport/random.hpp>
-#include <fanfare/transport/tls.hpp>
-#include <fanfare/transport/webhook_sender.hpp>
+#include <fanfare/pusher/webhook_options.hpp>
+#include <fanfare/transport/slow_consumer_counts.hpp>
+#include <fanfare/transport/socket_io.hpp>
 
-#include <asio/executor_work_guard.hpp>
-#include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/steady_timer.hpp>
-#include <asio/strand.hpp>
+#include <asio/detail/config.hpp>
 
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+// What the server is made of, which units that only use it need not see: impl/server.hpp includes it.
+namespace asio {
+#if defined(ASIO_INLINE_NAMESPACE_BEGIN)
+ASIO_INLINE_NAMESPACE_BEGIN
+class io_context;
+ASIO_INLINE_NAMESPACE_END
+#else
+class io_context;
+#endif
+}  // namespace asio
+
 FANFARE_NAMESPACE_BEGIN
+
+namespace pusher {
+
+template <AppDirectory D>
+class HttpApi;
+
+}  // namespace pusher
+
+namespace transport {
+
+class AsioHost;
+class Loop;
+struct LoopGroup;
+class TlsContext;
+class WebhookSender;
+
+}  // namespace transport
 
 /// What a server is made of.
 struct ServerOptions {
@@ -166,116 +183,37 @@ class [[nodiscard]] ServerResult {
 class Server {
  public:
   /// Nothing is opened before `start`.
-  explicit Server(ServerOptions options = {}) : options_(std::move(options)) {}
+  explicit Server(ServerOptions options = {});
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   /// Stops at once what still runs. A server on a host's `io_context` must be destroyed while nobody runs that.
-  ~Server() {
-    if (!threads_.empty()) stop_threads(std::chrono::milliseconds(0));
-    end_loops();
-    close_listeners();
-    stop_webhooks();
-    apps_ = {};  // the registries wait for triggers that are under way, which may still push into a loop
-    if (group_ != nullptr) group_->loops.clear();
-  }
+  ~Server();
 
   /// Adds an application. One that cannot be served is reported by `start`.
   /// \pre  the server has not started.
   /// \returns the application, which lives as long as the server.
-  App& add_app(AppOptions options) {
-    FANFARE_ASSERT(group_ == nullptr, "applications are added before the server starts");
-    if (options.seed == 0) transport::fill_random(&options.seed, sizeof options.seed);
-    ServerResult checked = check(options);
-    if (checked) {
-      if (App* const added = apps_.add(options)) {
-        if (const std::string_view trouble = added->store_trouble(); !trouble.empty() && bad_app_) {
-          bad_app_ = {ServerErrc::bad_store,
-                      "application '" + options.id.substr(0, 64) + "': its store: " + std::string(trouble)};
-        }
-        return *added;
-      }
-      checked = {ServerErrc::duplicate_app,
-                 "the id " + options.id + ", or one of the application's keys, is there twice"};
-    }
-    if (bad_app_) bad_app_ = checked;
-    return *unserved_.emplace_back(std::make_unique<App>(std::move(options)));
-  }
+  App& add_app(AppOptions options);
 
   /// Adds an application whose events are posted to web servers. They are sent by a thread of their own; with
   /// `ServerOptions::threads` 0, in `poll`.
-  App& add_app(AppOptions options, pusher::WebhookOptions webhooks) {
-    if (!webhooks.targets.empty()) {
-      if (webhooks_ == nullptr) {
-        webhook_context_ = std::make_unique<asio::io_context>(1);
-        webhooks_ = std::make_unique<transport::WebhookSender>(
-            webhook_context_->get_executor(), transport::WebhookSenderOptions{.ca_file = options_.webhook_ca_file});
-      }
-      const auto added = webhooks_->add_app(options.key, options.secret, std::move(webhooks));
-      if (!added && bad_app_) {
-        bad_app_ = {ServerErrc::bad_app,
-                    "application '" + options.id.substr(0, 64) + "': webhooks: " + std::string(message(added.error))};
-      }
-      options.on_event = [sender = webhooks_.get(), index = added.index, told = std::move(options.on_event),
-                          wanted = static_cast<bool>(added)](const AppEvent& event) {
-        if (told != nullptr) told(event);
-        if (wanted) sender->post(index, event);
-      };
-    }
-    return add_app(std::move(options));
-  }
+  App& add_app(AppOptions options, pusher::WebhookOptions webhooks);
 
   /// Listens, and serves on threads of its own; with `ServerOptions::threads` 0, in `poll`.
   ///
   /// The soft limit of the process's descriptors is raised to the hard one.
-  ServerResult start() {
-    const std::size_t count = std::max(options_.threads, 1U);
-    if (ServerResult ready = prepare(options_.threads != 0); !ready) return ready;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (ServerResult added = add_loop(); !added) return give_up(std::move(added));
-    }
-    if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
-    if (options_.threads == 0) {
-      context_ = std::make_unique<asio::io_context>(1);
-      return host(context_->get_executor());
-    }
-    try {
-      start_webhooks();
-      for (const auto& loop : group_->loops) threads_.emplace_back([loop] { loop->run(); });
-    } catch (const std::system_error& error) {
-      stop_threads(std::chrono::milliseconds(0));
-      return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
-    }
-    return {};
-  }
+  ServerResult start();
 
   /// Listens, and serves on a host's context: one loop, on a strand. `threads` does not count.
   /// \pre  the context outlives the server.
-  ServerResult start(asio::io_context& host) {
-    if (ServerResult ready = prepare(false); !ready) return ready;
-    if (ServerResult added = add_loop(); !added) return give_up(std::move(added));
-    if (ServerResult listening = listen(); !listening) return give_up(std::move(listening));
-    try {
-      start_webhooks();
-    } catch (const std::system_error& error) {
-      return give_up({ServerErrc::system, std::string("cannot make a thread: ") + error.what()});
-    }
-    return this->host(asio::make_strand(host));
-  }
+  ServerResult start(asio::io_context& host);
 
   /// Does some of what there is to do, on the calling thread, which is always the same one: a few turns at most, so that
   /// it returns however much comes in.
   /// \param wait  how long to wait for the first thing.
   /// \returns     how many things were done; 0 in a server that has threads.
   /// \pre         `threads` is 0.
-  std::size_t poll(std::chrono::milliseconds wait = std::chrono::milliseconds(0)) {
-    if (context_ == nullptr) return 0;
-    asio::io_context& context = *context_;
-    std::size_t done = wait.count() > 0 ? context.run_one_for(wait) : 0;
-    // Not all that `io_context::poll` finds: clients that never stop sending would keep it for ever.
-    while (done < most_per_poll && context.poll_one() != 0) ++done;
-    return done + poll_webhooks();
-  }
+  std::size_t poll(std::chrono::milliseconds wait = std::chrono::milliseconds(0));
 
   /// Does what there is to do until the time has come, and waits while there is nothing: what a program with a tick does
   /// between two of them. If the time is past already, it is `poll`, so that clients of a program that is late are served
@@ -285,37 +223,14 @@ class Server {
   /// doing: one turn of the loop, in which each connection that has sent something is read from once.
   /// \returns     as `poll`.
   /// \pre         as `poll`.
-  std::size_t poll_until(std::chrono::steady_clock::time_point until) {
-    using Clock = std::chrono::steady_clock;
-    std::size_t done = poll();
-    if (context_ == nullptr) return done;
-    context_->restart();  // it has stopped with the server's last client
-    asio::steady_timer alarm(*context_);
-    for (auto now = Clock::now(); now < until; now = Clock::now()) {
-      if (alarm.expiry() <= now) {
-        // The webhooks' sockets do not wake this context.
-        alarm.expires_at(webhook_context_ == nullptr ? until : std::min<Clock::time_point>(until, now + webhook_pause));
-        alarm.async_wait([](std::error_code /*error*/) {});
-      }
-      done += context_->run_one() + poll_webhooks();
-    }
-    return done;
-  }
+  std::size_t poll_until(std::chrono::steady_clock::time_point until);
 
   /// Takes no more connections, tells clients to come back later and waits until they have gone, at most
   /// `ServerOptions::drain_timeout`. On a host's context it does not wait: `stopped` tells.
-  void stop() {
-    if (group_ == nullptr) return;
-    if (!threads_.empty()) return stop_threads(options_.drain_timeout);
-    for (const auto& loop : loops()) loop->drain(options_.drain_timeout);
-    while (context_ != nullptr && !stopped()) poll(std::chrono::milliseconds(50));
-  }
+  void stop();
 
   /// Whether every loop has ended.
-  [[nodiscard]] bool stopped() const noexcept {
-    const auto all = loops();
-    return std::all_of(all.begin(), all.end(), [](const auto& loop) { return loop->drained(); });
-  }
+  [[nodiscard]] bool stopped() const noexcept;
 
   /// Takes over a connection that the host has accepted, and serves it from then on as one that it has accepted itself: a
   /// WebSocket, an HTTP fallback, the HTTP API, or whatever else comes on it.
@@ -330,37 +245,12 @@ class Server {
   /// \threads    any thread, the loops' too, concurrently with everything but the start and the destructor.
   /// \progress   locks the door of one loop for a moment; waits for nothing.
   /// \complexity O(loops + size of what was read).
-  [[nodiscard]] AdoptErrc adopt(int descriptor, std::string_view already_read = {}) noexcept {
-    if (group_ == nullptr || group_->loops.empty()) return AdoptErrc::not_running;
-    int type = 0;
-    socklen_t size = sizeof type;
-    if (::getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return AdoptErrc::not_a_socket;
-    if (type != SOCK_STREAM) return AdoptErrc::not_a_socket;
-    sockaddr_storage peer{};
-    size = sizeof peer;
-    if (::getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return AdoptErrc::not_connected;
-    if (already_read.size() > options_.max_body_bytes + most_read_before_body) return AdoptErrc::too_much_read;
-    if (connections() >= group_->options.max_descriptors) return AdoptErrc::too_many_connections;
-    try {
-      const bool taken = group_->loops.front()->quietest().take_over(descriptor, already_read);
-      return taken ? AdoptErrc::ok : AdoptErrc::not_running;
-    } catch (const std::bad_alloc&) {
-      return AdoptErrc::out_of_memory;
-    }
-  }
+  [[nodiscard]] AdoptErrc adopt(int descriptor, std::string_view already_read = {}) noexcept;
 
   /// The same for a host that has the request as a value.
   /// \param request    the whole of it, with all its fields, its target as it was sent.
   /// \param rest       what the host has read behind it, as it was sent.
-  [[nodiscard]] AdoptErrc adopt(int descriptor, const http::Request& request, std::string_view rest = {}) noexcept {
-    try {
-      std::string bytes;
-      if (!http::append(bytes, request)) return AdoptErrc::bad_request;
-      return adopt(descriptor, std::string_view(bytes.append(rest)));
-    } catch (const std::bad_alloc&) {
-      return AdoptErrc::out_of_memory;
-    }
-  }
+  [[nodiscard]] AdoptErrc adopt(int descriptor, const http::Request& request, std::string_view rest = {}) noexcept;
 
   /// Answers a request of the HTTP API that the host has read. For all applications, before the start and after the end
   /// too, as events reach subscribers of this program anyway.
@@ -371,14 +261,10 @@ class Server {
   /// \progress   that of `App::trigger`, whose callbacks run inside. Where an application has a store, it waits until what
   ///             it acknowledges is stored: who must not wait, as on a loop or an `io_context` that others need, asks `api`.
   /// \throws     `std::bad_alloc`.
-  [[nodiscard]] std::optional<http::Response> handle(const http::Request& request) const {
-    if (!api_.serves(request)) return std::nullopt;
-    return api_(request,
-                std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()));
-  }
+  [[nodiscard]] std::optional<http::Response> handle(const http::Request& request) const;
 
   /// The HTTP API itself, which also has a form that does not wait. As long as the server.
-  [[nodiscard]] const pusher::HttpApi<pusher::AppList>& api() const noexcept { return api_; }
+  [[nodiscard]] const pusher::HttpApi<pusher::AppList>& api() const noexcept { return *api_; }
 
   /// Where it listens, as `HOST:PORT`, with the ports that it really has.
   [[nodiscard]] const std::vector<std::string>& endpoints() const noexcept { return endpoints_; }
@@ -388,31 +274,17 @@ class Server {
 
   /// Reads the certificate and its key again, for connections that come from now on. If that fails, the old ones stay.
   /// Any thread, while the server runs.
-  ServerResult reload_certificate() {
-    if (tls_ == nullptr) return {ServerErrc::bad_certificate, "the server does not listen for TLS"};
-    const transport::TlsResult reloaded = tls_->reload();
-    if (!reloaded) return {ServerErrc::bad_certificate, reloaded.text()};
-    return {};
-  }
+  ServerResult reload_certificate();
 
   /// Whether its loops send with io_uring; known when they have begun.
-  [[nodiscard]] bool uses_io_uring() const noexcept {
-    const auto all = loops();
-    return !all.empty() && std::all_of(all.begin(), all.end(), [](const auto& loop) { return loop->uses_ring(); });
-  }
+  [[nodiscard]] bool uses_io_uring() const noexcept;
 
   /// How many connections there are, of all kinds; a moment's view.
-  [[nodiscard]] std::size_t connections() const noexcept {
-    return group_ == nullptr ? 0 : group_->connections.load(std::memory_order_relaxed);
-  }
+  [[nodiscard]] std::size_t connections() const noexcept;
 
   /// What became of connections that read too slowly, on all loops, since the server started; any thread, while it lives.
   /// A moment's view, of which each number by itself is right.
-  [[nodiscard]] transport::SlowConsumerCounts slow_consumers() const {
-    transport::SlowConsumerCounts sum;
-    for (const auto& loop : loops()) sum += loop->slow_consumers();
-    return sum;
-  }
+  [[nodiscard]] transport::SlowConsumerCounts slow_consumers() const;
 
  private:
   static constexpr std::size_t spare_descriptors = 64;  // for the process's other needs
@@ -421,194 +293,47 @@ class Server {
   static constexpr std::size_t most_read_before_body = 64 * 1024;
   static constexpr std::chrono::milliseconds webhook_pause{2};
 
-  [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const {
-    return group_ == nullptr ? std::vector<std::shared_ptr<transport::Loop>>{} : group_->loops;
-  }
+  [[nodiscard]] std::vector<std::shared_ptr<transport::Loop>> loops() const;
 
-  std::size_t poll_webhooks() {
-    if (webhook_context_ == nullptr) return 0;
-    webhook_context_->restart();  // it stops whenever it has nothing to do
-    return webhook_context_->poll_one();
-  }
-  void start_webhooks() {
-    if (webhooks_ == nullptr) return;
-    webhook_thread_ = std::thread([context = webhook_context_.get()] {
-      const auto guard = asio::make_work_guard(*context);
-      context->run();
-    });
-  }
-  void stop_webhooks() {
-    if (webhooks_ == nullptr) return;
-    webhooks_->stop();
-    if (!webhook_thread_.joinable()) return;
-    asio::post(*webhook_context_, [context = webhook_context_.get()] { context->stop(); });
-    webhook_thread_.join();
-  }
+  std::size_t poll_webhooks();
+  void start_webhooks();
+  void stop_webhooks();
 
-  [[nodiscard]] static bool is_name(std::string_view name) noexcept {
-    return !name.empty() && name.size() <= 64 &&
-           name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") ==
-               std::string_view::npos;
-  }
+  [[nodiscard]] static bool is_name(std::string_view name) noexcept;
 
-  [[nodiscard]] ServerResult check(const AppOptions& app) const {
-    const auto bad = [&](std::string why) {
-      return ServerResult{ServerErrc::bad_app, "application '" + app.id.substr(0, 64) + "': " + std::move(why)};
-    };
-    if (!is_name(app.id)) return bad("the id must be 1 to 64 letters, digits, '-' and '_'");
-    if (!is_name(app.key)) return bad("the key must be 1 to 64 letters, digits, '-' and '_'");
-    if (app.secret.empty() || app.secret.size() > 128) return bad("the secret must be 1 to 128 bytes");
-    if (app.activity_timeout.count() < 1 || app.pong_timeout.count() < 1)
-      return bad("a timeout must be at least 1 second");
-    if (app.limits.channel_name < 1 || app.limits.event_name < 1) return bad("names must be allowed to have a byte");
-    if (const RuleProblem problem = ChannelRules::check(app.channel_rules, app.limits.channel_name)) {
-      return bad("channel_rules[" + std::to_string(problem.rule) + "]: " + std::string(message(problem.error)));
-    }
-    constexpr std::size_t more = 64 * 1024;
-    if (options_.max_outbox_bytes < more || app.limits.data > options_.max_outbox_bytes - more) {
-      return bad("max_outbox_bytes must be at least 64 KiB more than the largest event");
-    }
-    if (app.snapshots.bytes > options_.max_outbox_bytes - more) {
-      return bad("max_outbox_bytes must be at least 64 KiB more than SnapshotOptions::bytes");
-    }
-    return {};
-  }
+  [[nodiscard]] ServerResult check(const AppOptions& app) const;
 
-  [[nodiscard]] ServerResult check() const {
-    const auto bad = [](std::string why) { return ServerResult{ServerErrc::bad_option, std::move(why)}; };
-    if (options_.threads > most_threads) return bad("threads must be at most 64");
-    if (options_.max_message_bytes < 1024) return bad("max_message_bytes must be at least 1024");
-    if (options_.max_body_bytes < 1024 || options_.max_body_bytes > UINT32_MAX) {
-      return bad("max_body_bytes must be 1024 to 4294967295");
-    }
-    if (options_.request_timeout.count() < 1 || options_.keep_alive_timeout.count() < 1) {
-      return bad("a timeout must be at least 1 second");
-    }
-    if (!options_.path_prefix.empty() && (options_.path_prefix.front() != '/' || options_.path_prefix.back() == '/')) {
-      return bad("path_prefix must begin with '/' and not end with it");
-    }
-    return {};
-  }
+  [[nodiscard]] ServerResult check() const;
 
   /// \param own_threads   whether each loop is run by a thread of the server's own.
-  ServerResult prepare(bool own_threads) {
-    if (group_ != nullptr) return {ServerErrc::already_started, "a server is started once"};
-    if (!bad_app_) return bad_app_;
-    if (ServerResult checked = check(); !checked) return checked;
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-      limit.rlim_cur = limit.rlim_max;
-      ::setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = 1024;
-    const auto descriptors = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_cur, std::size_t{1} << 30U));
+  ServerResult prepare(bool own_threads);
 
-    transport::LoopOptions loop;
-    loop.fanout.outbox_bytes = options_.max_outbox_bytes;
-    loop.mailbox_bytes = options_.max_mailbox_bytes;
-    loop.max_connections = options_.max_connections;
-    loop.forwarded_for = options_.forwarded_for;
-    loop.use_ring =
-        options_.io == transport::SocketIo::uring || (options_.io == transport::SocketIo::automatic && own_threads);
-    if (options_.io == transport::SocketIo::uring && !transport::SendRing().open(1)) {
-      return {ServerErrc::no_io_uring, transport::SendRing::built ? "the kernel does not let this process use io_uring"
-                                                                  : "this program was built without io_uring"};
-    }
-    loop.max_descriptors = descriptors > 2 * spare_descriptors ? descriptors - spare_descriptors : descriptors / 2;
-    loop.http.body_bytes = static_cast<std::uint32_t>(options_.max_body_bytes);
-    loop.messages.bytes = options_.max_message_bytes;
-    loop.request_timeout = options_.request_timeout;
-    loop.keep_alive_timeout = options_.keep_alive_timeout;
-    loop.path_prefix = options_.path_prefix;
-    loop.on_request = options_.on_request;
-    group_ = std::make_unique<transport::LoopGroup>(std::move(loop), apps_);
-    return {};
-  }
+  ServerResult add_loop();
 
-  ServerResult add_loop() {
-    auto loop = std::make_shared<transport::Loop>(*group_, static_cast<std::uint32_t>(group_->loops.size()));
-    if (const std::error_code error = loop->open()) {
-      return {ServerErrc::system, "cannot make an event loop: " + error.message()};
-    }
-    group_->loops.push_back(std::move(loop));
-    return {};
-  }
-
-  ServerResult listen() {
-    if (!options_.listen_tls.empty()) {
-      transport::TlsLoaded loaded = transport::TlsContext::load(options_.tls_certificate, options_.tls_key);
-      if (!loaded.result) return {ServerErrc::bad_certificate, loaded.result.text()};
-      tls_ = std::move(loaded.context);
-    }
-    for (const std::string& address : options_.listen) {
-      if (ServerResult listening = listen_on(address, nullptr, endpoints_); !listening) return listening;
-    }
-    for (const std::string& address : options_.listen_tls) {
-      if (ServerResult listening = listen_on(address, tls_.get(), tls_endpoints_); !listening) return listening;
-    }
-    return {};
-  }
+  ServerResult listen();
 
   ServerResult listen_on(const std::string& address, const transport::TlsContext* tls,
-                         std::vector<std::string>& endpoints) {
-    transport::Listener listener = transport::Listener::open(address);
-    if (listener.error == transport::ListenError::bad_address) {
-      return {ServerErrc::bad_address, "'" + address + "' is no address to listen on: HOST:PORT is wanted"};
-    }
-    if (listener.error != transport::ListenError::none) {
-      return {ServerErrc::cannot_listen, "cannot listen on " + address + ": " + listener.system.message()};
-    }
-    listeners_.push_back(listener.descriptor);
-    if (const std::error_code error = group_->loops.front()->listen_on(listener.descriptor, tls)) {
-      return {ServerErrc::system, "cannot watch " + address + ": " + error.message()};
-    }
-    endpoints.push_back(std::move(listener.endpoint));
-    return {};
-  }
+                         std::vector<std::string>& endpoints);
 
-  ServerResult host(asio::any_io_executor executor) {
-    host_ = std::make_shared<transport::AsioHost>(std::move(executor), group_->loops.front());
-    try {
-      host_->begin();
-    } catch (const std::system_error& error) {
-      return give_up({ServerErrc::system, std::string("cannot wait for the event loop: ") + error.what()});
-    }
-    return {};
-  }
+  template <class Executor>
+  ServerResult host(const Executor& executor);
 
-  void end_loops() noexcept {
-    if (host_ != nullptr) return host_->end();
-    if (group_ == nullptr) return;
-    for (const auto& loop : group_->loops) loop->end();
-  }
+  void end_loops() noexcept;
 
   /// A server that could not be started holds no address, and counts as one that has stopped.
-  ServerResult give_up(ServerResult why) {
-    end_loops();
-    close_listeners();
-    endpoints_.clear();
-    return why;
-  }
+  ServerResult give_up(ServerResult why);
 
-  void stop_threads(std::chrono::milliseconds timeout) {
-    for (const auto& loop : group_->loops) loop->drain(timeout);
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
-    close_listeners();
-  }
+  void stop_threads(std::chrono::milliseconds timeout);
 
-  void close_listeners() noexcept {
-    for (const int listener : listeners_) ::close(listener);
-    listeners_.clear();
-  }
+  void close_listeners() noexcept;
 
   ServerOptions options_;
   std::unique_ptr<asio::io_context> webhook_context_;
   std::unique_ptr<transport::WebhookSender> webhooks_;  // outlives the applications, which tell it of their end
   std::thread webhook_thread_;
   pusher::AppList apps_;
-  const pusher::HttpApi<pusher::AppList> api_{apps_, {.path_prefix = options_.path_prefix}};  // the host's way to it
-  std::vector<std::unique_ptr<App>> unserved_;  // given to callers, known to nobody else
+  const std::unique_ptr<const pusher::HttpApi<pusher::AppList>> api_;  // the host's way to it
+  std::vector<std::unique_ptr<App>> unserved_;                         // given to callers, known to nobody else
   ServerResult bad_app_;
   std::unique_ptr<asio::io_context> context_;   // where it is polled
   std::unique_ptr<transport::TlsContext> tls_;  // used by the loops
@@ -621,3 +346,7 @@ class Server {
 };
 
 FANFARE_NAMESPACE_END
+
+#if !defined(FANFARE_SEPARATE_COMPILATION)
+#include <fanfare/impl/server.hpp>
+#endif

@@ -9,6 +9,13 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(fanfare_development INTERFACE -Wno-restrict -Wno-stringop-overflow)
 endif()
 
+# What our own programs with a server are linked with.
+set(fanfare_server_target fanfare::server)
+if(FANFARE_COMPILED AND TARGET fanfare_compiled)
+  set(fanfare_server_target fanfare::compiled)
+  target_link_libraries(fanfare_compiled PRIVATE fanfare_development)
+endif()
+
 if(FANFARE_SANITIZERS)
   target_compile_options(fanfare_development INTERFACE
     -fsanitize=${FANFARE_SANITIZERS} -fno-sanitize-recover=all -fno-omit-frame-pointer)

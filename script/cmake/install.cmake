@@ -1,4 +1,4 @@
-# Installs the headers, the CMake package, fanfare.pc and fanfare-server.pc. Headers do not depend on the architecture, so all of it
+# Installs the headers, the CMake package, and the files for pkg-config. Headers do not depend on the architecture, so all of it
 # goes to the shared data directory.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -16,11 +16,13 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/fanfareConfigVersion.cma
 install(FILES "${PROJECT_BINARY_DIR}/fanfareConfig.cmake" "${PROJECT_BINARY_DIR}/fanfareConfigVersion.cmake"
   DESTINATION "${package_dir}")
 install(FILES "${CMAKE_CURRENT_LIST_DIR}/server.cmake" DESTINATION "${package_dir}" RENAME fanfareServer.cmake)
+install(FILES "${CMAKE_CURRENT_LIST_DIR}/compiled.cmake" "${CMAKE_CURRENT_LIST_DIR}/compiled.cpp"
+  DESTINATION "${package_dir}")
 
 # Relative to the file itself, so that it is right under whatever prefix `cmake --install --prefix` names.
 file(RELATIVE_PATH includedir_from_pc
   "${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
-foreach(name IN ITEMS fanfare fanfare-server)
+foreach(name IN ITEMS fanfare fanfare-server fanfare-compiled)
   configure_file("${CMAKE_CURRENT_LIST_DIR}/${name}.pc.in" "${PROJECT_BINARY_DIR}/${name}.pc" @ONLY)
   install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 endforeach()

@@ -6,6 +6,7 @@
 #include "support/polled_server.hpp"
 #include "support/socket_client.hpp"
 #include <fanfare/http/parser.hpp>
+#include <fanfare/pusher/http_api.hpp>
 
 #include <gtest/gtest.h>
 

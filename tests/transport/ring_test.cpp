@@ -5,6 +5,10 @@
 #include "support/tls_client.hpp"
 #include "support/websocket.hpp"
 
+#include <fanfare/pusher/app_directory.hpp>
+#include <fanfare/transport/loop.hpp>
+#include <fanfare/transport/send_ring.hpp>
+
 #include <gtest/gtest.h>
 
 #include <netinet/tcp.h>

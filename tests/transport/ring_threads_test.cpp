@@ -4,6 +4,9 @@
 #include "support/socket_client.hpp"
 #include "support/threads.hpp"
 
+#include <fanfare/transport/send_ring.hpp>
+#include <fanfare/transport/socket_io.hpp>
+
 #include <gtest/gtest.h>
 
 #include <array>

@@ -8,6 +8,8 @@
 #include "support/tls_client.hpp"
 #include "support/transcript.hpp"
 
+#include <fanfare/transport/listener.hpp>
+
 #include <gtest/gtest.h>
 
 #include <asio/io_context.hpp>

@@ -4,6 +4,8 @@
 #include "support/polled_server.hpp"
 #include "support/threads.hpp"
 #include <fanfare/http/parser.hpp>
+#include <fanfare/pusher/auth.hpp>
+#include <fanfare/pusher/http_api.hpp>
 #include <fanfare/store/journal.hpp>
 
 #include <gtest/gtest.h>

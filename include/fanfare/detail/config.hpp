@@ -1,11 +1,12 @@
 /// \file
 /// What every header needs first: the ABI namespace and the assertion macro.
 ///
-/// One macro may be set by a user: `FANFARE_ASSERTS` (0 or 1; by default 0 where `NDEBUG` is defined) checks the library's
-/// own invariants and documented preconditions. Whether exceptions are enabled is read from the compiler.
+/// Two macros may be set by a user. `FANFARE_ASSERTS` (0 or 1; by default 0 where `NDEBUG` is defined) checks the library's
+/// own invariants and documented preconditions. `FANFARE_SEPARATE_COMPILATION` (defined or not) leaves the bodies of
+/// `Server` to one unit that includes `fanfare/src.hpp`. Whether exceptions are enabled is read from the compiler.
 ///
-/// Neither changes a layout, but both change the code of inline functions, so both are part of the ABI namespace:
-/// translation units that disagree do not link, instead of breaking the one-definition rule silently.
+/// None changes a layout. Assertions and exceptions change the code of inline functions, so both are part of the ABI
+/// namespace: translation units that disagree do not link, instead of breaking the one-definition rule silently.
 #pragma once
 
 #if !defined(FANFARE_ASSERTS)
@@ -49,6 +50,13 @@
 #define FANFARE_NOINLINE
 #define FANFARE_ALWAYS_INLINE inline
 #define FANFARE_PUBLIC
+#endif
+
+// In front of bodies that separate compilation compiles once.
+#if defined(FANFARE_SEPARATE_COMPILATION)
+#define FANFARE_DECL
+#else
+#define FANFARE_DECL inline
 #endif
 
 // In front of a loop whose body is a few instructions long: it then lies in as few cache lines as it can. Where it does not,

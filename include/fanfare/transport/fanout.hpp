@@ -21,6 +21,7 @@
 #include <fanfare/transport/entrance.hpp>
 #include <fanfare/transport/member_array.hpp>
 #include <fanfare/transport/peer.hpp>
+#include <fanfare/transport/slow_consumer_counts.hpp>
 #include <fanfare/websocket/frame.hpp>
 
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -81,24 +82,6 @@ struct FanoutLimits {
   std::size_t outbox_bytes = std::size_t{1} << 20U;
   std::size_t turn_bytes = std::size_t{1} << 20U;  ///< What a turn takes out of the mailbox before it sends.
   std::size_t turn_events = 1024;                  ///< Likewise, in events.
-};
-
-/// What became of connections that lagged beyond their bound, since the beginning.
-struct SlowConsumerCounts {
-  std::uint64_t closed = 0;          ///< Connections that were closed.
-  std::uint64_t dropped_oldest = 0;  ///< Events that one connection was not sent, by `SlowConsumer::drop_oldest`.
-  std::uint64_t dropped_newest = 0;  ///< Likewise, by `SlowConsumer::drop_newest`.
-  std::uint64_t conflated = 0;       ///< Likewise, by `SlowConsumer::conflate`.
-
-  /// Adds each count.
-  SlowConsumerCounts& operator+=(const SlowConsumerCounts& other) noexcept {
-    closed += other.closed;
-    dropped_oldest += other.dropped_oldest;
-    dropped_newest += other.dropped_newest;
-    conflated += other.conflated;
-    return *this;
-  }
-  friend bool operator==(const SlowConsumerCounts&, const SlowConsumerCounts&) = default;
 };
 
 /// The channels of one loop and their connections.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <fanfare/detail/config.hpp>
+#include <fanfare/transport/socket_io.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -32,14 +33,6 @@
 
 FANFARE_NAMESPACE_BEGIN
 namespace transport {
-
-/// How a loop writes to its sockets.
-enum class SocketIo : std::uint8_t {
-  automatic,  ///< With io_uring where it is there and the loop's thread is always the same, with `send` elsewhere.
-  uring,      ///< With io_uring, or the server does not start. Whoever runs the loop must always be the same thread.
-              ///< (A loop that then gets no ring of its own, or loses it, goes on with `send`.)
-  send,       ///< With `send`.
-};
 
 #if FANFARE_IO_URING && defined(IORING_SETUP_DEFER_TASKRUN) && defined(IORING_FEAT_CQE_SKIP)
 

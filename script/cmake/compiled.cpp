@@ -1,0 +1,2 @@
+// All that fanfare compiles where it is compiled separately.
+#include <fanfare/src.hpp>

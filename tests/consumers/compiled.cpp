@@ -1,0 +1,2 @@
+// What a small program compiles of fanfare, apart from its own files.
+#include <fanfare/src.hpp>
