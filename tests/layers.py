@@ -26,8 +26,8 @@ ROOMS = {
 }
 # The headers that stand beside the rooms, and the room whose rules they obey.
 TOP = {
-    "version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "typed.hpp": "pusher", "server.hpp": "server",
-    "impl/server.hpp": "server", "src.hpp": "server",
+    "version.hpp": "detail", "app.hpp": "core", "fanfare.hpp": "core", "typed.hpp": "pusher", "async.hpp": "transport",
+    "server.hpp": "server", "impl/server.hpp": "server", "src.hpp": "server",
 }
 # Of http, pusher may use these plain values alone.
 HTTP_VALUES = ["http/request.hpp", "http/response.hpp"]

@@ -1,4 +1,5 @@
 // A second translation unit with the headers of the room, for its test program; see odr.cpp.
+#include <fanfare/async.hpp>
 #include <fanfare/server.hpp>
 #include <fanfare/transport/bytes.hpp>
 #include <fanfare/transport/fanout.hpp>
