@@ -1,11 +1,12 @@
 #include <fanfare/core/backlog.hpp>
 
+#include "support/heap.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <new>
@@ -15,54 +16,6 @@
 #include <string_view>
 #include <type_traits>
 #include <vector>
-
-// What the heap gives out, for the tests that count it or let it fail. Each piece has its size in front.
-namespace {
-
-struct Heap {
-  static constexpr std::size_t never = static_cast<std::size_t>(-1);
-  static constexpr std::size_t front = 16;
-
-  std::size_t live = 0;
-  std::size_t until_failure = never;
-};
-thread_local Heap heap;  // the heap as the thread sees it that looks
-
-void* try_allocate(std::size_t bytes) noexcept {
-  if (heap.until_failure != Heap::never && heap.until_failure-- == 0) {
-    heap.until_failure = Heap::never;
-    return nullptr;
-  }
-  void* const memory = std::malloc(bytes + Heap::front);
-  if (memory == nullptr) return nullptr;
-  *static_cast<std::size_t*>(memory) = bytes;
-  heap.live += bytes;
-  return static_cast<char*>(memory) + Heap::front;
-}
-
-void* allocate(std::size_t bytes) {
-  void* const memory = try_allocate(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-void deallocate(void* memory) noexcept {
-  if (memory == nullptr) return;
-  void* const whole = static_cast<char*>(memory) - Heap::front;
-  heap.live -= *static_cast<std::size_t*>(whole);
-  std::free(whole);
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes) { return allocate(bytes); }
-void* operator new[](std::size_t bytes) { return allocate(bytes); }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return try_allocate(bytes); }
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return try_allocate(bytes); }
-void operator delete(void* memory) noexcept { deallocate(memory); }
-void operator delete[](void* memory) noexcept { deallocate(memory); }
-void operator delete(void* memory, std::size_t) noexcept { deallocate(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { deallocate(memory); }
 
 namespace fanfare::test {
 namespace {
@@ -558,12 +511,12 @@ TEST_P(RandomBacklog, DoesWhatAPlainQueueOfFramesDoes) {
 }
 
 TEST_P(RandomBacklog, HoldsLittleMoreThanWaits) {
-  const std::size_t before = heap.live;
+  const std::size_t before = Heap::live_bytes();
   BacklogLife life{GetParam(), 20'000};
   for (int step = 0; step < 1500; ++step) {
     SCOPED_TRACE(step);
     life.step();
-    const std::size_t held = heap.live - before - life.model_heap();
+    const std::size_t held = Heap::live_bytes() - before - life.model_heap();
     // Twice for logs that are half sent, twice for strings that grow; the rest are indexes, queues and this test's own.
     ASSERT_LT(held, 4 * life.waiting() + 64 * 1024);
   }
@@ -581,9 +534,9 @@ TEST(BacklogMemory, AThousandShareTheBytesOfOneBurst) {
   std::vector<std::unique_ptr<Backlog>> laggards;
   for (int i = 0; i < 1000; ++i) laggards.push_back(std::make_unique<Backlog>(pool));
   const LogPtr log = log_of(pool, {std::string(large / 2, 'a'), std::string(large / 2, 'b')});
-  const std::size_t before = heap.live;
+  const std::size_t before = Heap::live_bytes();
   for (const auto& laggard : laggards) laggard->append(log, 1000);
-  EXPECT_EQ(heap.live, before);
+  EXPECT_EQ(Heap::live_bytes(), before);
   EXPECT_EQ(pool.used(), 1U);
 }
 
@@ -592,7 +545,7 @@ TEST(BacklogMemory, AFewBytesKeepNoLargeLogAlive) {
   std::vector<std::string> frames(64, std::string(large / 64, 'x'));
   for (int how = 0; how < 5; ++how) {
     SCOPED_TRACE(how);
-    const std::size_t before = heap.live;
+    const std::size_t before = Heap::live_bytes();
     Backlog backlog{pool};
     std::string all;
     std::vector<std::size_t> ends;
@@ -620,7 +573,7 @@ TEST(BacklogMemory, AFewBytesKeepNoLargeLogAlive) {
     std::string{}.swap(all);
     std::vector<std::size_t>{}.swap(ends);
     EXPECT_EQ(backlog.bytes(), 10U);
-    EXPECT_LT(heap.live, before + little);
+    EXPECT_LT(Heap::live_bytes(), before + little);
     EXPECT_EQ(drain(backlog), "xxxxxxxxxx");
   }
 }
@@ -645,29 +598,29 @@ TEST(BacklogMemory, SmallCopiesTakeNoLargeLogsFromThePool) {
   std::vector<std::unique_ptr<Backlog>> laggards;
   for (int i = 0; i < 1000; ++i) laggards.push_back(std::make_unique<Backlog>(pool));
   log_of(pool, {std::string(60'000, 'x')});
-  const std::size_t before = heap.live;
+  const std::size_t before = Heap::live_bytes();
   for (const auto& laggard : laggards) {
     // A turn's log that has grown large comes from the pool and returns to it.
     const LogPtr log = log_of(pool, {std::string(60'000, 'x'), "0123456789"});
     laggard->append(log, 60'000);
   }
-  EXPECT_LT(heap.live, before + 1000 * 512 + 2 * 64 * 1024);
+  EXPECT_LT(Heap::live_bytes(), before + 1000 * 512 + 2 * 64 * 1024);
 }
 
 TEST(BacklogMemory, ThePoolKeepsNoMoreThanAllowed) {
-  const std::size_t before = heap.live;
+  const std::size_t before = Heap::live_bytes();
   LogPool pool{3, 1000};
   {
     std::vector<LogPtr> logs;
     for (int i = 0; i < 10; ++i) logs.push_back(log_of(pool, std::vector<std::string>(10'000, "x")));
     for (int i = 0; i < 10; ++i) logs.push_back(log_of(pool, {std::string(999, 'x')}));
   }
-  EXPECT_LT(heap.live, before + 3 * (2 * 1000 + sizeof(TurnLog)));
+  EXPECT_LT(Heap::live_bytes(), before + 3 * (2 * 1000 + sizeof(TurnLog)));
 }
 
 TEST(BacklogMemory, WhatIsKeptOfALargeLogDoesNotKeepTheLog) {
   LogPool pool{0};
-  const std::size_t before = heap.live;
+  const std::size_t before = Heap::live_bytes();
   Backlog backlog{pool};
   std::vector<std::pair<std::uint64_t, std::string>> frames;
   for (int i = 0; i < 1024; ++i) frames.push_back({i % 64 == 0 ? 2 : 1, std::string(large / 1024, 'x')});
@@ -675,7 +628,7 @@ TEST(BacklogMemory, WhatIsKeptOfALargeLogDoesNotKeepTheLog) {
   std::vector<std::pair<std::uint64_t, std::string>>{}.swap(frames);
   drop_oldest(backlog, 1, 10'000);
   EXPECT_EQ(backlog.bytes(), large / 64);
-  EXPECT_LT(heap.live, before + 2 * backlog.bytes() + little);
+  EXPECT_LT(Heap::live_bytes(), before + 2 * backlog.bytes() + little);
 }
 
 // ---- exhausted memory
@@ -693,13 +646,13 @@ void fail_everywhere(Prepare prepare, Operation operation, const std::string& ad
       const std::size_t bytes = backlog.bytes();
       std::string front{backlog.front()};
       bool failed = false;
-      heap.until_failure = n;
+      Heap::fail_after(n);
       try {
         operation(backlog);
       } catch (const std::bad_alloc&) {
         failed = true;
       }
-      heap.until_failure = Heap::never;
+      Heap::succeed();
       if (failed) {
         EXPECT_EQ(backlog.bytes(), bytes);
         EXPECT_EQ(backlog.front(), front);
@@ -753,14 +706,14 @@ TEST(BacklogWithoutMemory, SendingNeedsNone) {
   all.reserve(expected.size());
   for (std::size_t sent = 0; sent < 155; sent += 5) {
     all += backlog.front().substr(0, 5);
-    heap.until_failure = 0;
+    Heap::fail_after(0);
     backlog.consume(5);
-    heap.until_failure = Heap::never;
+    Heap::succeed();
   }
   EXPECT_EQ(all, expected.substr(0, 155));
-  heap.until_failure = 0;
+  Heap::fail_after(0);
   backlog.keep_started_frame();
-  heap.until_failure = Heap::never;
+  Heap::succeed();
   EXPECT_EQ(drain(backlog), "56789");
 }
 
@@ -768,14 +721,14 @@ TEST(BacklogWithoutMemory, ALogIsUnchangedToo) {
   for (std::size_t n = 0;; ++n) {
     TurnLog log;
     log.append(std::string(15, 'a'), 1);
-    heap.until_failure = n;
+    Heap::fail_after(n);
     bool failed = false;
     try {
       log.append("0123456789", 2);
     } catch (const std::bad_alloc&) {
       failed = true;
     }
-    heap.until_failure = Heap::never;
+    Heap::succeed();
     ASSERT_EQ(log.frames().size(), failed ? 1U : 2U);
     EXPECT_EQ(log.bytes().size(), failed ? 15U : 25U);
     if (!failed) break;

@@ -2,6 +2,7 @@
 // FANFARE_TEST_REPLACES_NEW before it includes this; all others only look.
 #pragma once
 
+#include <malloc.h>
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -16,6 +17,8 @@ class Heap {
 
   /// How many blocks are out.
   [[nodiscard]] static std::size_t live() { return live_.load(); }
+  /// How many bytes they can hold.
+  [[nodiscard]] static std::size_t live_bytes() { return live_bytes_.load(); }
 
   /// Lets so many allocations succeed and the next one fail, of any thread; `all`: those behind it too.
   static void fail_after(std::size_t successes, bool all = false) {
@@ -38,11 +41,13 @@ class Heap {
                                                                  : std::aligned_alloc(alignment, rounded);
     if (address == nullptr) throw std::bad_alloc();
     live_.fetch_add(1, std::memory_order_relaxed);
+    live_bytes_.fetch_add(::malloc_usable_size(address), std::memory_order_relaxed);
     return address;
   }
   static void free(void* address) noexcept {
     if (address == nullptr) return;
     live_.fetch_sub(1, std::memory_order_relaxed);
+    live_bytes_.fetch_sub(::malloc_usable_size(address), std::memory_order_relaxed);
     std::free(address);
   }
 
@@ -58,6 +63,7 @@ class Heap {
   }
 
   static inline std::atomic<std::size_t> live_{0};
+  static inline std::atomic<std::size_t> live_bytes_{0};
   static inline std::atomic<std::size_t> until_failure_{never};
   static inline std::atomic<std::size_t> refused_{0};
   static inline std::atomic<bool> fail_all_{false};
