@@ -191,7 +191,7 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
   ~App() {
-    for (auto& [channel, events] : held_.take_all()) {
+    for (auto& [channel, events] : held_.close()) {
       for (detail::HeldEvent& held : events) ended(held, HoldOutcome::closed, {.error = errc::closed});
     }
   }
@@ -236,13 +236,15 @@ class App {
   /// to who comes much later; for a state, see `ChannelRule::retain`.
   ///
   /// What is held is not kept for anybody: it counts as triggered when it goes out. It is lost with the program. Clients and
-  /// who subscribes with a setup or an inbox are noticed at once; who binds later, and who comes through `App::channels`,
-  /// by the next `tick`, within a second. `TriggerOptions::kept` is filled only
-  /// where the event goes out at once. If the trigger is refused when they are there as `overloaded`, `out_of_memory` or
-  /// `nested_too_deep`, it is tried again until the time is up. What callbacks throw then stays inside.
+  /// who subscribes with a setup or an inbox are noticed at once; who comes through `App::channels`, or subscribes first and
+  /// binds then, by the next `tick`, within a second: who counts and has nothing bound yet when the event goes out does not
+  /// get it. `TriggerOptions::kept` is filled only where it goes out at once. If the trigger is refused when they are
+  /// there as `overloaded`, `out_of_memory` or `nested_too_deep`, it is tried again until the time is up. What callbacks
+  /// throw then stays inside.
   ///
-  /// \returns    errors as those of `trigger`, and `overloaded` where `AppOptions::held` leaves no room. Nobody got it then.
-  /// \throws     `std::bad_alloc`; what callbacks throw, if the event goes out at once.
+  /// \returns    errors as those of `trigger`, of which `not_utf8` comes only when the event goes out; and `overloaded` where
+  ///             `AppOptions::held` leaves no room. Nobody got it then.
+  /// \throws     what callbacks throw, if the event goes out at once.
   /// \progress   locks the channel. \complexity that of a trigger, and O(log channels + held for this one).
   HoldResult trigger_held(std::string_view channel, std::string_view event, Data data, Hold hold = {},
                           const TriggerOptions& options = {}) {
@@ -252,9 +254,21 @@ class App {
       return {.result = {.error = error}};
     }
     if (data.text().size() > options_.limits.data) return {.result = {.error = errc::data_too_large}};
-    detail::HeldEvent held(std::move(handle), event, data.text(), options, std::move(hold));
-    if (those_are_there(held)) return {.result = held.channel.trigger(event, data, options)};
-    if (const errc error = held_.add(std::move(held)); error != errc::ok) return {.result = {.error = error}};
+    std::optional<detail::HeldEvent> held;
+#if FANFARE_EXCEPTIONS
+    try {
+#endif
+      held.emplace(std::move(handle), event, data.text(), options, std::move(hold));
+      if (!those_are_there(*held)) {
+        if (const errc error = held_.add(*std::move(held)); error != errc::ok) return {.result = {.error = error}};
+        held.reset();
+      }
+#if FANFARE_EXCEPTIONS
+    } catch (const std::bad_alloc&) {
+      return {.result = {.error = errc::out_of_memory}};
+    }
+#endif
+    if (held) return {.result = held->channel.trigger(event, data, options)};
     // Who came in between has not seen it, and is seen now.
     subscribed(channel);
     return {.held = true};
@@ -482,6 +496,18 @@ class App {
     tell();  // what was noted where nobody may be told
   }
 
+  /// Notes that a client is going to count as a subscriber before it has its place in the channel's order, or (`by` -1)
+  /// that it does not any more without having had one. With its place, `ChannelMemory::coming` is lowered.
+  /// \returns   whether the channel exists and has an order; else nothing is noted.
+  bool note_coming(std::string_view channel, int by) noexcept {
+    bool noted = false;
+    channels_.look_at_state(channel, [&](ChannelState* state) {
+      noted = state != nullptr;
+      if (noted) static_cast<ChannelMemory*>(state)->coming += static_cast<std::size_t>(by);
+    });
+    return noted;
+  }
+
   /// Sends what was held for somebody who has just come to a channel. For who counts subscribers in without
   /// `App::subscribe`: behind that, and where an event that is triggered now reaches them.
   void subscribed(std::string_view channel) noexcept {
@@ -607,10 +633,12 @@ class App {
   [[nodiscard]] bool those_are_there(const detail::HeldEvent& held) const noexcept {
     bool there = false;
     channels_.look_at_state(held.channel.name(), [&](ChannelState* state) {
+      const auto* const memory = static_cast<const ChannelMemory*>(state);
       if (held.user.empty()) {
-        there = held.channel.subscribers() >= held.subscribers;
-      } else if (state != nullptr) {
-        there = static_cast<const ChannelMemory*>(state)->roster.contains(held.user);
+        // Who has no place in the order yet would not get what goes out now.
+        there = held.channel.subscribers() >= held.subscribers + (memory == nullptr ? 0 : memory->coming);
+      } else if (memory != nullptr) {
+        there = memory->roster.contains(held.user);
       }
     });
     return there;

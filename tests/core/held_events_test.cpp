@@ -218,6 +218,25 @@ TEST_F(HeldEventsTest, AnApplicationThatEndsSaysSo) {
   EXPECT_EQ(ended, Texts{"closed closed"});
 }
 
+TEST_F(HeldEventsTest, NothingIsHeldByAnApplicationThatEnds) {
+  std::vector<errc> again;
+  {
+    App short_lived(options());
+    Hold wish;
+    wish.told = [&](HoldOutcome, const TriggerResult&) {
+      again.push_back(short_lived.trigger_held(lobby, "JOIN", {}).result.error);
+    };
+    EXPECT_TRUE(short_lived.trigger_held(lobby, "JOIN", {}, wish).held);
+  }
+  EXPECT_EQ(again, std::vector{errc::closed});
+}
+
+TEST_F(HeldEventsTest, ATimeBelowZeroIsOver) {
+  EXPECT_TRUE(hold("JOIN", {.time = std::chrono::milliseconds::min()}).held);
+  app.tick();
+  EXPECT_EQ(outcomes, Texts{"JOIN expired ok"});
+}
+
 TEST_F(HeldEventsTest, TriggersThatAreOverloadedAreTriedAgain) {
   struct Full {
     bool* full;

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +28,7 @@ class HeldForClientsTest : public testing::Test {
 
   AppOptions telling(AppOptions options) {
     options.on_event = [this](const AppEvent& event) {
+      if (event.kind == AppEvent::Kind::channel_occupied && when_occupied) when_occupied();
       if (event.kind == AppEvent::Kind::event_held) told.push_back(text_of(event));
     };
     return options;
@@ -41,6 +44,7 @@ class HeldForClientsTest : public testing::Test {
   }
 
   Said told;
+  std::function<void()> when_occupied;
   pusher::AppList apps;
   App& app;
   transport::MemoryTransport one{apps};
@@ -117,6 +121,44 @@ TEST_F(HeldForClientsTest, AUsersOwnChannelIsWaitedForAsAnyOther) {
   ASSERT_EQ(all.size(), 3U);
   EXPECT_EQ(all[1], succeeded("#server-to-user-bob"));
   EXPECT_EQ(all[2], "invited #server-to-user-bob 7");
+}
+
+// A client counts before it has its place in the order of a presence channel.
+TEST_F(HeldForClientsTest, WhoIsOnTheWayIntoAChannelIsNotThereYet) {
+  when_occupied = [this] { app.tick(); };
+  EXPECT_TRUE(app.trigger_held(hall, "START", "1").held);
+  MemoryClient ann(one);
+  ann.subscribe(hall, user("ann"));
+  run();
+  Said all = ann.take();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[1], "START presence-hall 1");
+  EXPECT_EQ(told, Said{"held presence-hall START sent"});
+}
+
+TEST_F(HeldForClientsTest, AnEventThatIsHeldForWhoIsOnTheWayWaits) {
+  when_occupied = [this] { EXPECT_TRUE(app.trigger_held(hall, "START", "1").held); };
+  MemoryClient ann(one);
+  ann.subscribe(hall, user("ann"));
+  run();
+  Said all = ann.take();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[1], "START presence-hall 1");
+}
+
+TEST_F(HeldForClientsTest, WhoIsRefusedOnTheWayIsNotWaitedWith) {
+  when_occupied = [this] { app.tick(); };
+  EXPECT_TRUE(app.trigger_held(hall, "START", {}, {.subscribers = app.options().max_presence_members + 1}).held);
+  std::vector<std::unique_ptr<MemoryClient>> clients;
+  for (std::size_t i = 0; i <= app.options().max_presence_members; ++i) {
+    clients.push_back(std::make_unique<MemoryClient>(i % 2 == 0 ? one : two));
+    clients.back()->subscribe(hall, user("user" + std::to_string(i)));
+    run();
+  }
+  EXPECT_EQ(app.subscribers(hall), app.options().max_presence_members);
+  EXPECT_EQ(app.held(), 1U);
+  EXPECT_TRUE(app.trigger_held(hall, "FULL", {}, {.subscribers = app.options().max_presence_members}));
+  EXPECT_EQ(app.held(), 1U) << "nobody is on the way any more";
 }
 
 class HeldInOrderTest : public HeldForClientsTest {

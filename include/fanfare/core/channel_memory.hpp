@@ -294,6 +294,7 @@ class ChannelMemory final : public ChannelState {
   }
 
   Roster roster;
+  std::size_t coming = 0;  ///< Clients that count as subscribers, or will, and have no place in the order yet.
 
  private:
   /// Up to where all is gone.

@@ -89,7 +89,8 @@ struct HeldEvent {
         retain(options.retain),
         subscribers(std::max<std::size_t>(hold.subscribers, 1)),
         user(hold.user),
-        until(Clock::now() + std::min<std::chrono::milliseconds>(hold.time, Hold::longest)),
+        until(Clock::now() +
+              std::clamp<std::chrono::milliseconds>(hold.time, std::chrono::milliseconds(0), Hold::longest)),
         told(std::move(hold.told)) {}
 
   [[nodiscard]] std::size_t bytes() const noexcept {
@@ -133,10 +134,12 @@ class HeldEvents {
     return count_.load(std::memory_order_relaxed) == 0;
   }
 
-  /// \returns  `overloaded` where there is no room; the event is as it was then. \throws `std::bad_alloc`.
+  /// \returns  `overloaded` where there is no room, `closed` behind `close`; the event is as it was then.
+  /// \throws   `std::bad_alloc`; likewise.
   [[nodiscard]] errc add(HeldEvent&& event) {
     const std::size_t bytes = event.bytes();
     const std::lock_guard lock(mutex_);
+    if (closed_) return errc::closed;
     const std::size_t count = count_.load(std::memory_order_relaxed);
     if (count >= limits_.events || bytes > limits_.bytes || bytes_ > limits_.bytes - bytes) return errc::overloaded;
     events_[std::string(event.channel.name())].push_back(std::move(event));
@@ -173,9 +176,10 @@ class HeldEvents {
     return taken;
   }
 
-  /// Takes all of them.
-  [[nodiscard]] auto take_all() noexcept {
+  /// Takes all of them, and no more are held.
+  [[nodiscard]] auto close() noexcept {
     const std::lock_guard lock(mutex_);
+    closed_ = true;
     bytes_ = 0;
     count_.store(0, std::memory_order_relaxed);
     return std::exchange(events_, {});
@@ -206,6 +210,7 @@ class HeldEvents {
   const HoldLimits limits_;
   std::mutex mutex_;
   std::map<std::string, std::vector<HeldEvent>, std::less<>> events_;  // under the mutex
+  bool closed_ = false;                                                // likewise
   std::size_t bytes_ = 0;                                              // likewise
   std::atomic<std::size_t> count_{0};                                  // written under the mutex
 };

@@ -61,6 +61,7 @@ struct Wish final : MessageLink, OrderedStep {
   std::uint64_t number = 0;
   MemberPtr member;
   Entrance entrance;
+  bool coming = false;  // it is noted as such, see `App::note_coming`, until it has its place
   static constexpr std::size_t replay_bytes = std::size_t{64} << 10U;  // in a piece
   // What came of it, under the channel's lock:
   JoinResult result = JoinResult::refused;
@@ -78,6 +79,7 @@ struct Wish final : MessageLink, OrderedStep {
 
   [[nodiscard]] bool begin(ChannelState* state) noexcept override {
     auto* const memory = static_cast<ChannelMemory*>(state);
+    memory_ = memory;
     try {
       result = JoinResult::pending;
       if (memory == nullptr) return false;
@@ -149,6 +151,7 @@ struct Wish final : MessageLink, OrderedStep {
   void end() noexcept override {
     if (result != JoinResult::pending) return;
     sent = true;
+    if (std::exchange(coming, false)) --memory_->coming;
     if (door->mailbox.push(*this, 0)) door->wake();
   }
 
@@ -170,6 +173,7 @@ struct Wish final : MessageLink, OrderedStep {
     }
   }
 
+  ChannelMemory* memory_ = nullptr;  // from its beginning to its end
   bool counted = false;
 };
 

@@ -425,6 +425,28 @@ class Fanout {
   };
   static constexpr std::uint32_t composed = 0xffffffffU;
 
+  /// A client on its way into a channel that has an order: it counts as a subscriber before it has its place, and what
+  /// is triggered in between does not reach it.
+  struct Coming {
+    Coming(App& app_, std::string_view channel_) noexcept : app(app_), channel(channel_) {}
+    Coming(const Coming&) = delete;
+    Coming& operator=(const Coming&) = delete;
+    ~Coming() {
+      if (noted) app.note_coming(channel, -1);
+    }
+    /// \param subscription   of the loop; null: it has none yet, so it is not sure that the channel exists.
+    void note(const Subscription* subscription) noexcept {
+      if (subscription != nullptr && !subscription->ordered()) return;
+      if (subscription == nullptr) exists = app.channels().channel(channel);
+      noted = app.note_coming(channel, +1);
+    }
+
+    App& app;
+    const std::string_view channel;
+    ChannelHandle exists;
+    bool noted = false;
+  };
+
   template <class Key>
   [[nodiscard]] JoinResult join_as(App& app, std::string_view name, Key key, Connection& connection, MemberPtr member,
                                    const std::optional<EventId>& since) {
@@ -440,6 +462,8 @@ class Fanout {
     if (most != 0 && (known != nullptr ? known->subscription.subscribers() : app.subscribers(name)) >= most) {
       return JoinResult::too_many_subscribers;
     }
+    Coming coming(app, name);
+    if constexpr (!reserved) coming.note(known == nullptr ? nullptr : &known->subscription);
     try {
       LoopChannel* const entered = known != nullptr ? known : attach(app, key);
       if (entered == nullptr) return JoinResult::refused;
@@ -455,7 +479,7 @@ class Fanout {
           return JoinResult::too_many_subscribers;
         }
       }
-      if (entered->subscription.ordered()) return wish(*entered, connection, std::move(member), since, counted);
+      if (entered->subscription.ordered()) return wish(*entered, connection, std::move(member), since, counted, coming);
       add_member(*entered, connection, counted);
       if (reserved) ++connection.reserved;
       tell_count(*entered);
@@ -468,7 +492,7 @@ class Fanout {
 
   /// Takes a place in the channel's order, under its lock; the connection enters when the mailbox has come so far.
   JoinResult wish(LoopChannel& channel, Connection& connection, MemberPtr member, const std::optional<EventId>& since,
-                  bool counted) {
+                  bool counted, Coming& coming) {
     std::unique_ptr<detail::Wish> made;
     std::string data;
     try {
@@ -497,11 +521,13 @@ class Fanout {
     wish.entrance.channel = channel.subscription.channel();
     wish.entrance.has_members = channel.has_members;
     wish.entrance.since = since;
+    wish.coming = coming.noted;
     if (!counted) channel.subscription.add_members(+1);
     ++channel.wishes;
 
     TriggerResult result = step(channel, wish, "pusher_internal:member_added", data);
     App& app = *channel.app;
+    coming.noted = wish.coming;
     if (wish.sent) {
       // As the user's first connection said it, so that who goes is who came.
       ordered_[*connection.memberships.find(channel.number)].member = wish.member;
