@@ -58,7 +58,7 @@ TEST(HostedThreads, EveryTriggerOfAnyThreadIsServedByAHostThatRunsOnlyWhenItIsWo
   const std::size_t each = repetitions(2000);
   std::vector<Thread> publishers;
   for (const char* const name : {"a", "b"}) {
-    publishers.emplace_back([&app, name, each] {
+    publishers.emplace_back([&app, name] {
       for (std::size_t i = 0; i < each; ++i) app.trigger("x", name, std::to_string(i));
     });
   }
