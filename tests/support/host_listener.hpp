@@ -29,8 +29,9 @@ class HostListener {
   // The socket of the client that connected first, as hosts have them: it blocks, and delays what is small.
   [[nodiscard]] int accept() const {
     pollfd wanted{listener_.descriptor, POLLIN, 0};
-    ::poll(&wanted, 1, 20'000);
-    const int accepted = ::accept(listener_.descriptor, nullptr, nullptr);
+    int accepted = -1;
+    // Another thread of the host may take the one that this one was woken for.
+    while (accepted < 0 && ::poll(&wanted, 1, 20'000) > 0) accepted = ::accept(listener_.descriptor, nullptr, nullptr);
     if (accepted < 0) throw std::runtime_error("nobody has connected");
     return accepted;
   }
